@@ -1,0 +1,236 @@
+"""What flows through flmr: passages, queries, multi-vectors, hits.
+
+Knows shapes and what makes a record valid.  Knows nothing of files, models or indexes, and opens no image.
+Every record is frozen and checked on birth.
+
+Shapes: N items, T packed rows of all items, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from flmr.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageSource: TypeAlias = "str | Path | bytes | Image"
+
+MAX_DIM = 8192
+MAX_ROWS_PER_ITEM = 65_535
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One thing that can be found: an id of the caller's, text, and optionally a title, an image and metadata."""
+
+    id: str
+    text: str = ""
+    title: str = ""
+    image: ImageSource | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not self.id:
+            raise InvalidInput(f"a passage's id must be a non-empty string, not {self.id!r}")
+        if not isinstance(self.text, str) or not isinstance(self.title, str):
+            raise InvalidInput(f"passage {self.id!r}: text and title must be strings")
+        if not isinstance(self.meta, Mapping):
+            raise InvalidInput(f"passage {self.id!r}: meta must be a mapping, not {type(self.meta).__name__}")
+
+    @property
+    def full_text(self) -> str:
+        """Title and text as they are encoded: `title + " " + text`, or the text alone where there is no title."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question: text, image, or both, and the instruction that tells the encoder what kind of answer is sought."""
+
+    text: str = ""
+    image: ImageSource | None = None
+    instruction: str = ""
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("text", "instruction", "id"):
+            if not isinstance(getattr(self, name), str):
+                raise InvalidInput(f"a query's {name} must be a string, not {type(getattr(self, name)).__name__}")
+        if not self.text.strip() and self.image is None:
+            raise InvalidInput(f"query {self.id!r} has neither text nor image; give at least one")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A query with what is known about its answer: the passages that hold it and the strings that state it."""
+
+    query: Query
+    positive_ids: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The id of the query."""
+        return self.query.id
+
+
+@dataclass(frozen=True)
+class MultiVectors:
+    """N items of any number of D-dimensional rows each, packed without padding.
+
+    vectors: (T, D) float16 or float32.  offsets: (N+1,) int64, item i is `vectors[offsets[i]:offsets[i+1]]`.
+    Raises InvalidInput on a wrong shape, type or offset.  Values are not scanned here: whoever stores them checks
+    that they are finite.
+    """
+
+    vectors: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        vectors, offsets = self.vectors, self.offsets
+        if not isinstance(vectors, np.ndarray) or vectors.ndim != 2:
+            raise InvalidInput(f"vectors must be a NumPy array of shape (T, D), not {_describe(vectors)}")
+        if vectors.dtype not in (np.float16, np.float32):
+            raise InvalidInput(f"vectors must be float16 or float32, not {vectors.dtype}; cast them first")
+        if not 1 <= vectors.shape[1] <= MAX_DIM:
+            raise InvalidInput(f"vectors have D={vectors.shape[1]}; D must be 1 to {MAX_DIM}")
+        if not isinstance(offsets, np.ndarray) or offsets.ndim != 1 or len(offsets) == 0:
+            raise InvalidInput(f"offsets must be a NumPy array of shape (N+1,), not {_describe(offsets)}")
+        if offsets.dtype != np.int64:
+            raise InvalidInput(f"offsets must be int64, not {offsets.dtype}")
+        if offsets[0] != 0 or offsets[-1] != len(vectors) or (np.diff(offsets) < 0).any():
+            raise InvalidInput(f"offsets must rise from 0 to T={len(vectors)}; they run {offsets[0]} to {offsets[-1]}")
+
+    @classmethod
+    def from_list(cls, items: Iterable[Any], dim: int | None = None) -> MultiVectors:
+        """Pack a list of (n_i, D) arrays; float16 if every item is float16, else float32.
+
+        dim: D, needed only where the list is empty.  Raises InvalidInput where items disagree in D.
+        """
+        arrays = [np.asarray(item) for item in items]
+        for i, array in enumerate(arrays):
+            if array.ndim != 2:
+                raise InvalidInput(f"item {i} must have shape (n, D), not {array.shape}")
+            if array.dtype.kind not in "fiu":
+                raise InvalidInput(f"item {i} must hold numbers, not {array.dtype}")
+        dims = {array.shape[1] for array in arrays} | ({dim} if dim is not None else set())
+        if len(dims) != 1:
+            raise InvalidInput(f"items disagree in D: {sorted(dims)}" if dims else "an empty list needs dim=D")
+        dtype = np.float16 if arrays and all(a.dtype == np.float16 for a in arrays) else np.float32
+        offsets = np.zeros(len(arrays) + 1, np.int64)
+        np.cumsum([len(array) for array in arrays], out=offsets[1:])
+        vectors = np.empty((int(offsets[-1]), dims.pop()), dtype)
+        for i, array in enumerate(arrays):
+            vectors[offsets[i] : offsets[i + 1]] = array
+        return cls(vectors, offsets)
+
+    @classmethod
+    def concat(cls, parts: Sequence[MultiVectors]) -> MultiVectors:
+        """Join several multi-vectors of the same D, in order."""
+        return cls.from_list([item for part in parts for item in part], dim=parts[0].dim if parts else None)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows of each item: (N,) int64."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"item {i} of {len(self)}")
+        i %= len(self)
+        return self.vectors[self.offsets[i] : self.offsets[i + 1]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for i in range(len(self)):
+            yield self[i]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result of a search: rank 1 is the best; the passage is there where the index stores passages."""
+
+    id: str
+    score: float
+    rank: int
+    passage: Passage | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader says to a query: the text, its log-probability where the reader gives one, and the hits it read."""
+
+    text: str
+    log_probability: float | None = None
+    hits: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image in fractions of its width and height: left < right, top < bottom, all within 0..1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
+            raise InvalidInput(f"a region must satisfy 0 <= left < right <= 1 and 0 <= top < bottom <= 1, not {self}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where one row of a multi-vector comes from: a word piece, the whole image, or a region of it.
+
+    kind "text": label is the word piece and span its (start, end) characters in the encoded text, or None for a
+    marker such as [CLS].  kind "image": the whole picture (label numbers the row).  kind "region": a patch.
+    """
+
+    kind: Literal["text", "image", "region"]
+    label: str
+    span: tuple[int, int] | None = None
+    region: Region | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a passage got its score: its query rows, its passage rows, and the similarity of each pair.
+
+    similarities: (query rows, passage rows) float32; the score is the sum over query rows of the largest of each.
+    query_text and passage_text are the strings that the spans of the rows refer to.
+    """
+
+    query: Query
+    hit: Hit
+    query_text: str
+    passage_text: str
+    query_rows: tuple[Row, ...]
+    passage_rows: tuple[Row, ...]
+    similarities: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.similarities.shape != (len(self.query_rows), len(self.passage_rows)):
+            raise InvalidInput(
+                f"similarities have shape {self.similarities.shape} for {len(self.query_rows)} query rows"
+                f" and {len(self.passage_rows)} passage rows"
+            )
+
+
+def _describe(value: Any) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -1,0 +1,61 @@
+"""Who acts on the records: an encoder turns them into multi-vectors, a reranker reorders hits, a reader answers.
+
+Knows the methods that each role promises.  Knows no implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from flmr.records import Answer, Hit, MultiVectors, Passage, Query, Row
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns queries and passages into multi-vectors of one dimension.
+
+    name: what `flmr.load_encoder` loads it by.  fingerprint: changes whenever the same input would give other vectors.
+    encodes_images: whether a passage's image takes part in its vectors (else it is never opened).
+    """
+
+    name: str
+    dim: int
+    fingerprint: str
+    encodes_images: bool
+
+    def encode_queries(self, queries: Sequence[Query]) -> MultiVectors:
+        """One item per query, rows in the order of `explain_query`; raises UnreadableImage naming the query."""
+        ...
+
+    def encode_passages(self, passages: Sequence[Passage]) -> MultiVectors:
+        """One item per passage, rows in the order of `explain_passage`."""
+        ...
+
+    def explain_query(self, query: Query) -> tuple[str, tuple[Row, ...], np.ndarray]:
+        """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
+        ...
+
+    def explain_passage(self, passage: Passage) -> tuple[str, tuple[Row, ...], np.ndarray]:
+        """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reorders the hits of one query."""
+
+    def rerank(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+        """The same hits, best first, ranks renumbered from 1."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Answers a query from passages."""
+
+    def answer(self, query: Query, hits: Sequence[Hit]) -> Answer:
+        """The answer and the hits that were read."""
+        ...

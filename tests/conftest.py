@@ -1,0 +1,24 @@
+"""What every test may use: the folder of shared data, or a skip with the reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_folder() -> Path | None:
+    """The folder of golden tensors and real data: $FLMR_SHARED, or ../shared beside the repository."""
+    folder = Path(os.environ.get("FLMR_SHARED", ROOT.parent / "shared"))
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("shared data not found: set FLMR_SHARED or put it in ../shared")
+    return folder
