@@ -1,0 +1,73 @@
+"""What is installed: `flmr` and nothing else; and what importing it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, timeout=600)
+    (path,) = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.mark.slow
+def test_wheel_holds_flmr_only(wheel: zipfile.ZipFile) -> None:
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"flmr"}
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_native_module_the_marker_and_the_bundled_checkpoint(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    assert any(name.startswith("flmr/_native") and name.endswith(".so") for name in names)
+    assert "flmr/py.typed" in names
+    assert "flmr/model/bundled/model.safetensors" in names
+    assert "flmr/model/bundled/query_tokenizer/vocab.txt" in names
+
+
+def run_without(blocked: tuple[str, ...], code: str) -> str:
+    """Run code in a new interpreter where importing `blocked` packages fails; return what it prints."""
+    block = f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
+    done = subprocess.run([sys.executable, "-c", block + code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+ONLY_NUMPY = ("torch", "transformers", "PIL", "bitarray", "typer", "rich", "tokenizers", "safetensors", "matplotlib")
+
+
+def test_index_works_where_torch_is_not_installed(tmp_path: Path) -> None:
+    code = f"""
+import numpy as np, flmr, flmr.index
+rng = np.random.default_rng(0)
+items = [rng.standard_normal((4, 16), dtype=np.float32) for _ in range(20)]
+with flmr.Index.create({str(tmp_path / "x.index")!r}, flmr.MultiVectors.from_list(items)) as ix:
+    print(ix.search(items[7], k=1)[0][0].id)
+"""
+    assert run_without(ONLY_NUMPY, code) == "7"
+
+
+def test_importing_the_engine_takes_less_than_a_second_and_no_torch() -> None:
+    code = (
+        "import time, sys; t = time.perf_counter()\n"
+        "import flmr.index\nprint(time.perf_counter() - t < 1, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.split() == ["True", "False"], done.stdout + done.stderr
+
+
+def test_front_door_names_all_resolve() -> None:
+    import flmr
+
+    for name in flmr.__all__:
+        assert getattr(flmr, name) is not None
