@@ -1,0 +1,56 @@
+"""What a kernel may be handed: arrays of one type, in row order, aligned.
+
+Knows NumPy.  A strided or unaligned array is copied, a read-only one (a memory map) is used as it is; a wrong type
+or shape is refused by name, never converted unasked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from flmr.errors import InvalidInput
+
+Array = NDArray[Any]
+
+
+def ready(name: str, array: Any, *dtypes: DTypeLike, ndim: int) -> Array:
+    """The array itself if a kernel can read it in place, else a contiguous aligned copy.
+
+    Raises InvalidInput where the type is none of `dtypes` (native byte order) or the shape has not `ndim` axes.
+    """
+    if not isinstance(array, np.ndarray):
+        raise InvalidInput(f"{name} must be a NumPy array, not {type(array).__name__}")
+    if array.ndim != ndim:
+        raise InvalidInput(f"{name} must have {ndim} axes, not shape {array.shape}")
+    wanted = [np.dtype(dtype) for dtype in dtypes]
+    if array.dtype not in wanted:
+        raise InvalidInput(f"{name} must be {' or '.join(map(str, wanted))}, not {array.dtype}; cast it first")
+    return np.require(array, requirements=["C", "A"])
+
+
+def same(what: str, **sizes: int) -> int:
+    """The one value that all sizes have; raises InvalidInput naming those that differ."""
+    values = set(sizes.values())
+    if len(values) != 1:
+        raise InvalidInput(f"arrays disagree in {what}: " + ", ".join(f"{name} has {n}" for name, n in sizes.items()))
+    return values.pop()
+
+
+def item_rows(items: Any, num_items: int) -> Array:
+    """The items to score: as given (uint32), or all of them in order for None."""
+    return np.arange(num_items, dtype=np.uint32) if items is None else ready("items", items, np.uint32, ndim=1)
+
+
+def count_items(offsets_N1: Array) -> int:
+    """N of offsets (N+1,); raises InvalidInput where there is not even the first offset."""
+    if len(offsets_N1) == 0:
+        raise InvalidInput("offsets must have shape (N+1,), at least the one zero of no items")
+    return len(offsets_N1) - 1
+
+
+def token_rows(offsets_N1: Array, items: Array) -> list[Array]:
+    """The token rows of each item, for references: a list of int64 ranges."""
+    return [np.arange(offsets_N1[i], offsets_N1[i + 1]) for i in items]
