@@ -1,0 +1,48 @@
+"""Files of questions with what is known of their answers: JSONL or Parquet, also with M2KR's and BEIR's names.
+
+Knows the columns of a question.  Knows nothing of encoders or indexes, and opens no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flmr.data.fields import take_id, take_image, take_meta, take_strings, take_text
+from flmr.data.report import ReadReport
+from flmr.data.rows import Row, read_records
+from flmr.records import Query, Question
+
+ID = ("id", "_id", "question_id")
+TEXT = ("text", "question")
+IMAGE = ("image", "img_path")
+POSITIVES = ("positive_ids", "pos_item_ids")
+ANSWERS = ("answers",)
+
+
+def read_questions(
+    path: str | Path, *, strict: bool = False, report: ReadReport | None = None, image_folder: str | Path | None = None
+) -> Iterator[Question]:
+    """The questions of a `.jsonl` (also `.jsonl.gz`) or `.parquet` file, in order, without loading it whole.
+
+    Columns: `id` (or `_id`, `question_id`), `text` (or `question`), optional `image` (or `img_path`), `instruction`,
+    `positive_ids` (or `pos_item_ids`) and `answers`, the last two a list or a single value, also inside an object
+    called `metadata`.  All other columns are metadata.  Relative image paths start at `image_folder`, by default the
+    file's own folder; no image is opened.
+    A bad line is skipped and counted in `report`; with `strict` it raises InvalidRecord with its number and reason.
+    """
+    path = Path(path)
+    folder = path.parent if image_folder is None else Path(image_folder)
+    return read_records(path, "questions", lambda row: _question(row, folder), strict=strict, report=report)
+
+
+def _question(row: Row, folder: Path) -> Question:
+    row = dict(row)
+    query = Query(
+        id=take_id(row, ID),
+        text=take_text(row, TEXT),
+        image=take_image(row, IMAGE, folder),
+        instruction=take_text(row, ("instruction",)),
+    )
+    meta = take_meta(row)
+    return Question(query, take_strings(meta, POSITIVES, ids=True), take_strings(meta, ANSWERS), meta)
