@@ -1,0 +1,259 @@
+"""FLMR as an encoder: queries and passages in, ragged multi-vectors out.
+
+Knows how a record becomes text and pixels, how batches are cut so that little is padded, and where each row comes from.
+Rows that the model masks are dropped: nothing after this knows masks.  Knows nothing of indexes; opens images through
+flmr.images only.
+
+Shapes: B items of a batch, L positions, D dimension, n rows of one item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from flmr.errors import InvalidInput, UnreadableImage
+from flmr.model.flmr.checkpoint import canonical_state
+from flmr.model.flmr.config import own_fields
+from flmr.model.flmr.tokenizers import Tokens
+from flmr.model.image_processor import patch_regions, preprocess
+from flmr.records import ImageSource, MultiVectors, Passage, Query, Row
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from flmr.model.flmr import FLMRContextEncoderTokenizer, FLMRModelForRetrieval, FLMRQueryEncoderTokenizer
+
+DEFAULT_INSTRUCTIONS: Mapping[str, str] = {
+    "text and image": "Using the provided image, obtain documents that address the subsequent question",
+    "text": "Retrieve documents that answer the question",
+    "image": "Identify the document that is connected to the provided image",
+}
+"""What is asked where a query brings no instruction of its own (models that mask instructions only)."""
+
+
+class FLMREncoder:
+    """An FLMR or PreFLMR model in the encoder's role; the model must not change once it is here.
+
+    device: a GPU by default where there is one.  batch_size: items a forward pass.  default_instructions: for queries
+    with "text and image", "text" or "image" alone.
+    """
+
+    def __init__(
+        self,
+        model: FLMRModelForRetrieval,
+        query_tokenizer: FLMRQueryEncoderTokenizer,
+        context_tokenizer: FLMRContextEncoderTokenizer,
+        *,
+        name: str = "flmr",
+        device: str | None = None,
+        batch_size: int = 32,
+        default_instructions: Mapping[str, str] = DEFAULT_INSTRUCTIONS,
+    ) -> None:
+        if batch_size < 1:
+            raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
+        self.name, self.batch_size = name, batch_size
+        self.query_tokenizer, self.context_tokenizer = query_tokenizer, context_tokenizer
+        self.default_instructions = dict(default_instructions)
+        model.query_tokenizer, model.context_tokenizer = query_tokenizer, context_tokenizer
+        self.model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.config = model.config
+        self.dim = int(self.config.dim)
+        self.encodes_images = bool(
+            self.config.use_vision_encoder and self.config.context_concat_output_from_vision_encoder
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the config's fields, the weights, the tokenizers and the default instructions; "flmr-..."."""
+        digest = hashlib.sha256()
+        settings = {
+            "config": {**own_fields(self.config), "load_cpu_extension": None, "vision_model_version": None},
+            "query": self.query_tokenizer.describe(),
+            "context": self.context_tokenizer.describe(),
+            "instructions": self.default_instructions,
+        }
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        for name, tensor in canonical_state(self.model, self.config).items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return f"flmr-{digest.hexdigest()}"
+
+    # --- queries ---------------------------------------------------------------------------------------------------
+
+    def encode_queries(self, queries: Sequence[Query]) -> MultiVectors:
+        """One item per query; raises UnreadableImage or InvalidInput naming the query."""
+        queries = list(queries)
+        texts = [self.query_text(query) for query in queries]
+        tokens = self._query_tokens(queries, texts)
+        pictured = [query.image is not None or self.config.query_missing_image == "black" for query in queries]
+        items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(queries)
+        for with_image in (True, False):
+            rows = [i for i, has in enumerate(pictured) if has == with_image]
+            for batch in _batches(rows, self.batch_size):
+                images = [self._query_image(queries[i]) for i in batch] if with_image else None
+                for i, vectors in zip(batch, self._query_batch([tokens[i] for i in batch], images), strict=True):
+                    items[i] = vectors
+        return MultiVectors.from_list(items, dim=self.dim)
+
+    def query_text(self, query: Query) -> str:
+        """What is encoded as a query's text.
+
+        Models that mask instructions: "<instruction>: <question>", with a default instruction where there is none and
+        nothing after the mark where there is no question.  Others: the instruction, if any, and the question, framed by
+        <BOQ> and <EOQ> where the tokenizer knows them and the text has none.
+        """
+        question, mark = query.text.strip(), self.config.mask_instruction_token
+        if mark is not None:
+            kind = "image" if not question else "text" if query.image is None else "text and image"
+            instruction = (query.instruction.strip() or self.default_instructions[kind]).rstrip(mark).rstrip()
+            return f"{instruction}{mark} {question}".rstrip()
+        return _framed(f"{query.instruction.strip()} {question}".strip(), "<BOQ>", "<EOQ>", self.query_tokenizer)
+
+    def explain_query(self, query: Query) -> tuple[str, tuple[Row, ...], np.ndarray]:
+        """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
+        text = self.query_text(query)
+        tokens = self._query_tokens([query], [text])[0]
+        black = query.image is None and self.config.query_missing_image == "black"
+        image = self._query_image(query) if query.image is not None or black else None
+        vectors = self._query_batch([tokens], None if image is None else [image])[0]
+        config, rows = self.config, []
+        if config.query_concat_output_from_text_encoder:
+            ids_1L, _ = self._padded_queries([tokens])
+            rows += self._text_rows(text, tokens, ids_1L[0], self.model.query_mask(ids_1L)[0])
+        if image is not None:
+            rows += self._image_rows()
+            if config.use_transformer_mapping_network:
+                rows += [
+                    Row("region", f"patch {i}", region=region)
+                    for i, region in enumerate(patch_regions(image.size, config))
+                ]
+        return text, tuple(rows), vectors
+
+    def _query_tokens(self, queries: Sequence[Query], texts: Sequence[str]) -> list[Tokens]:
+        length = self.query_tokenizer.query_maxlen
+        tokens = self.query_tokenizer.tokenize_texts(texts, length)
+        mark = self.config.mask_instruction_token
+        if mark is not None:
+            end_id = self.query_tokenizer.convert_tokens_to_ids(mark)
+            for query, item in zip(queries, tokens, strict=True):
+                if end_id not in item.ids:
+                    raise InvalidInput(
+                        f"query {query.id!r}: its instruction fills all {length} tokens of a query, so that nothing of "
+                        "the question is left; shorten the instruction"
+                    )
+        return tokens
+
+    def _query_image(self, query: Query) -> Image:
+        if not (self.config.use_vision_encoder and self.config.query_concat_output_from_vision_encoder):
+            raise InvalidInput(
+                f"query {query.id!r} has an image but encoder {self.name!r} reads text only; drop the image"
+            )
+        if query.image is None:
+            from PIL import Image as PILImage
+
+            return PILImage.new("RGB", (336, 336))
+        return _load(query.image, f"query {query.id!r}")
+
+    def _padded_queries(self, tokens: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.query_tokenizer.pad_tokens(tokens, self.query_tokenizer.query_maxlen)
+
+    @torch.inference_mode()
+    def _query_batch(self, tokens: Sequence[Tokens], images: Sequence[Image] | None) -> list[np.ndarray]:
+        ids_BL, mask_BL = self._padded_queries(tokens)
+        pixels = None if images is None else preprocess(images, self.config)
+        output = self.model.query(ids_BL, mask_BL, pixels)
+        return _kept_rows(output.late_interaction_output, output.query_mask)
+
+    # --- passages --------------------------------------------------------------------------------------------------
+
+    def encode_passages(self, passages: Sequence[Passage]) -> MultiVectors:
+        """One item per passage; batches are cut from the passages sorted by length, so that little is padded."""
+        passages = list(passages)
+        tokens = self.context_tokenizer.tokenize_texts(
+            [self.passage_text(passage) for passage in passages], self.context_tokenizer.doc_maxlen
+        )
+        items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(passages)
+        for with_image in (True, False):
+            rows = [i for i, passage in enumerate(passages) if (self._has_image(passage)) == with_image]
+            rows.sort(key=lambda i: len(tokens[i].ids))
+            for batch in _batches(rows, self.batch_size):
+                images = [self._passage_image(passages[i]) for i in batch] if with_image else None
+                for i, vectors in zip(batch, self._passage_batch([tokens[i] for i in batch], images), strict=True):
+                    items[i] = vectors
+        return MultiVectors.from_list(items, dim=self.dim)
+
+    def passage_text(self, passage: Passage) -> str:
+        """What is encoded as a passage's text, framed by <BOK> and <EOK> where the tokenizer knows them."""
+        return _framed(passage.full_text, "<BOK>", "<EOK>", self.context_tokenizer)
+
+    def explain_passage(self, passage: Passage) -> tuple[str, tuple[Row, ...], np.ndarray]:
+        """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
+        text = self.passage_text(passage)
+        tokens = self.context_tokenizer.tokenize_texts([text], self.context_tokenizer.doc_maxlen)
+        images = [self._passage_image(passage)] if self._has_image(passage) else None
+        vectors = self._passage_batch(tokens, images)[0]
+        rows = self._image_rows() if images else []
+        if self.config.context_concat_output_from_text_encoder:
+            ids_1L, _ = self.context_tokenizer.pad_tokens(tokens, len(tokens[0].ids))
+            rows += self._text_rows(text, tokens[0], ids_1L[0], self.model.context_mask(ids_1L)[0])
+        return text, tuple(rows), vectors
+
+    def _has_image(self, passage: Passage) -> bool:
+        return self.encodes_images and passage.image is not None
+
+    def _passage_image(self, passage: Passage) -> Image:
+        assert passage.image is not None
+        return _load(passage.image, f"passage {passage.id!r}")
+
+    @torch.inference_mode()
+    def _passage_batch(self, tokens: Sequence[Tokens], images: Sequence[Image] | None) -> list[np.ndarray]:
+        ids_BL, mask_BL = self.context_tokenizer.pad_tokens(tokens, max(len(item.ids) for item in tokens))
+        pixels = None if images is None else preprocess(images, self.config)
+        output = self.model.doc(ids_BL, mask_BL, pixels)
+        return _kept_rows(output.late_interaction_output, output.context_mask[..., 0])
+
+    # --- where rows come from --------------------------------------------------------------------------------------
+
+    def _text_rows(self, text: str, tokens: Tokens, ids_L: torch.Tensor, keep_L: torch.Tensor) -> list[Row]:
+        spans = [*tokens.spans, *[None] * (len(ids_L) - len(tokens.spans))]
+        pieces = self.query_tokenizer.convert_ids_to_tokens(ids_L.tolist())
+        return [
+            Row("text", piece, span=span)
+            for piece, span, keep in zip(pieces, spans, keep_L.tolist(), strict=True)
+            if keep
+        ]
+
+    def _image_rows(self) -> list[Row]:
+        return [Row("image", f"image {i}") for i in range(self.config.mapping_network_prefix_length)]
+
+
+def _batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _kept_rows(rows_BLD: torch.Tensor, mask_BL: torch.Tensor) -> list[np.ndarray]:
+    rows, masks = rows_BLD.float().cpu().numpy(), mask_BL.cpu().numpy()
+    return [item[keep] for item, keep in zip(rows, masks, strict=True)]
+
+
+def _framed(text: str, start: str, end: str, tokenizer: Any) -> str:
+    """Text between two marks, where the tokenizer knows them as tokens and the text does not carry them yet."""
+    known = start in tokenizer.get_added_vocab() and end in tokenizer.get_added_vocab()
+    return f"{start} {text} {end}" if known and start not in text else text
+
+
+def _load(source: ImageSource, whose: str) -> Image:
+    from flmr.images import load_image
+
+    try:
+        return load_image(source)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{whose}: {error}") from error

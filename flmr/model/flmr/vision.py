@@ -1,0 +1,87 @@
+"""The vision seam: any network that gives one summary feature and a grid of patch features of a picture.
+
+Knows CLIP's ViT (published key nesting) and MobileNetV2.  Knows nothing of mapping networks or text.
+
+Shapes: B pictures, N patches, V vision width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, PretrainedConfig
+
+from flmr.errors import InvalidInput
+from flmr.model.flmr.config import FLMRMobileNetV2Config, own_fields
+from flmr.model.flmr.mobilenet import MobileNetV2
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """summary (B, V) feeds the MLP, patches (B, N, V) feed the transformer mapping; states are kept on request."""
+
+    summary: torch.Tensor
+    patches: torch.Tensor
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class ClipTower(nn.Module):
+    """CLIP's ViT: the summary is CLS of the last layer, the patches are the input of the last layer, neither normed."""
+
+    def __init__(self, config: PretrainedConfig, attention: str | None = None) -> None:
+        super().__init__()
+        fields = {name: value for name, value in own_fields(config).items() if name != "model_type"}
+        clip = CLIPVisionModel(CLIPVisionConfig(**fields, attn_implementation=attention))
+        # Published keys say `vision_model.vision_model.*`; transformers 5 dropped the inner level.
+        self.vision_model = nn.ModuleDict({"vision_model": getattr(clip, "vision_model", clip)})
+        self.width, self.image_size = config.hidden_size, config.image_size
+
+    def forward(
+        self, pixels_B3SS: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+    ) -> VisionFeatures:
+        _check_pixels(pixels_B3SS, self.image_size)
+        result = self.vision_model["vision_model"](
+            pixel_values=pixels_B3SS, output_hidden_states=True, output_attentions=output_attentions, return_dict=True
+        )
+        return VisionFeatures(
+            result.last_hidden_state[:, 0],
+            result.hidden_states[-2][:, 1:],
+            tuple(result.hidden_states) if output_hidden_states else None,
+            result.attentions if output_attentions else None,
+        )
+
+
+class MobileNetTower(nn.Module):
+    """MobileNetV2: the patches are the cells of its last grid, row by row, the summary is their mean."""
+
+    def __init__(self, config: FLMRMobileNetV2Config) -> None:
+        super().__init__()
+        self.vision_model = MobileNetV2()
+        self.width, self.image_size = config.hidden_size, config.image_size
+
+    def forward(
+        self, pixels_B3SS: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+    ) -> VisionFeatures:
+        _check_pixels(pixels_B3SS, self.image_size)
+        if output_attentions:
+            raise InvalidInput("MobileNetV2 has no attentions; leave output_attentions out")
+        patches_BNV = self.vision_model(pixels_B3SS).flatten(2).transpose(1, 2)
+        return VisionFeatures(patches_BNV.mean(1), patches_BNV, (patches_BNV,) if output_hidden_states else None)
+
+
+def build_vision_tower(config: PretrainedConfig, attention: str | None = None) -> nn.Module:
+    """The tower that a vision config asks for; `attention` is transformers' name of the implementation, or None."""
+    if isinstance(config, FLMRMobileNetV2Config):
+        return MobileNetTower(config)
+    return ClipTower(config, attention)
+
+
+def _check_pixels(pixels_B3SS: torch.Tensor, size: int) -> None:
+    if pixels_B3SS.ndim != 4 or tuple(pixels_B3SS.shape[1:]) != (3, size, size):
+        raise InvalidInput(
+            f"pixel values have shape {tuple(pixels_B3SS.shape)}; this vision tower takes (B, 3, {size}, {size}), "
+            "see flmr.model.image_processor.preprocess"
+        )

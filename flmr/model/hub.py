@@ -1,0 +1,65 @@
+"""Where a checkpoint's folder is: a folder that is there, or a hub repository that is cached or can be fetched.
+
+Knows the hub client's cache.  What is local is never asked of the network.  Knows nothing of what the folder holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flmr.errors import NotAvailable
+
+CHECKPOINT_FILES = ("*.json", "*.safetensors", "*/*.json", "*/vocab.txt")
+
+
+def checkpoint_folder(
+    name_or_path: str | Path,
+    *,
+    files: Sequence[str] = CHECKPOINT_FILES,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> Path:
+    """The folder of a checkpoint, given as a path or as a hub name `owner/name`.
+
+    A folder is used as it is; a cached hub snapshot comes next; the network last.  Raises NotAvailable where there is
+    none of them.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    name = str(name_or_path)
+    if not _is_hub_name(name):
+        raise NotAvailable(f"no folder {name!r}; give the folder of a checkpoint, a hub name, or 'bundled'")
+
+    from huggingface_hub import constants, snapshot_download
+
+    where = {"revision": revision, "cache_dir": cache_dir, "token": token, "allow_patterns": list(files)}
+    if not force_download:
+        try:
+            return Path(snapshot_download(name, local_files_only=True, **where))
+        except (OSError, ValueError):  # not in the cache, whatever the client's version calls that
+            pass
+    if local_files_only or constants.HF_HUB_OFFLINE:
+        raise NotAvailable(_unavailable(name, "the hub client is offline"))
+    try:
+        return Path(snapshot_download(name, force_download=force_download, **where))
+    except Exception as error:  # the client raises its own, httpx's, requests' and urllib3's errors
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise NotAvailable(_unavailable(name, reason)) from error
+
+
+def _unavailable(name: str, reason: str) -> str:
+    return (
+        f"model {name!r} is neither cached nor reachable ({reason}); connect and retry, give a local folder, "
+        "or use the small one in the package: --encoder bundled"
+    )
+
+
+def _is_hub_name(name: str) -> bool:
+    parts = name.split("/")
+    plain = all(part and part not in (".", "..") and not part.startswith(("~", ".")) for part in parts)
+    return len(parts) <= 2 and plain and "\\" not in name

@@ -1,0 +1,89 @@
+"""From PIL pictures to the pixels that a vision tower takes, and which part of a picture each patch sees.
+
+Knows the preprocessing of CLIP (short side to the tower's size, centre crop, CLIP's mean and deviation) and of
+MobileNetV2 (squashed to a square, -1..1).  Resizing is PIL's bicubic.  Knows nothing of files or models.
+
+Shapes: B pictures, S side of the tower's picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flmr.errors import InvalidInput
+from flmr.records import Region
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+_MOBILENET = "flmr_mobilenet_v2"
+
+
+def preprocess(images: Sequence[Image], config: Any) -> torch.Tensor:
+    """Pixels of RGB pictures: (B, 3, S, S) float32.
+
+    config: an FLMRConfig or its vision_config.  Raises InvalidInput where an image is not an RGB picture.
+    """
+    import torch
+
+    vision = getattr(config, "vision_config", config)
+    size = int(vision.image_size)
+    pixels_B3SS = np.empty((len(images), 3, size, size), np.float32)
+    for i, image in enumerate(images):
+        if getattr(image, "mode", None) != "RGB":
+            raise InvalidInput(f"image {i} is not an RGB picture; open it with flmr.images.load_image")
+        squashes = vision.model_type == _MOBILENET
+        pixels_SS3 = _mobilenet_pixels(image, size) if squashes else _clip_pixels(image, size)
+        pixels_B3SS[i] = pixels_SS3.transpose(2, 0, 1)
+    return torch.from_numpy(pixels_B3SS)
+
+
+def patch_regions(image_size: tuple[int, int], config: Any) -> tuple[Region, ...]:
+    """The part of a (width, height) picture that each patch stands for, row by row, in the order of patch rows."""
+    vision = getattr(config, "vision_config", config)
+    if vision.model_type == _MOBILENET:
+        side, (left, top, right, bottom) = -(-int(vision.image_size) // 32), (0.0, 0.0, 1.0, 1.0)
+    else:
+        side = int(vision.image_size) // int(vision.patch_size)
+        left, top, right, bottom = _visible_part(image_size, int(vision.image_size))
+        covered = side * int(vision.patch_size) / int(vision.image_size)  # pixels beyond the last patch are not seen
+        right, bottom = left + (right - left) * covered, top + (bottom - top) * covered
+    xs = np.clip(np.linspace(left, right, side + 1), 0, 1).tolist()
+    ys = np.clip(np.linspace(top, bottom, side + 1), 0, 1).tolist()
+    return tuple(Region(xs[c], ys[r], xs[c + 1], ys[r + 1]) for r in range(side) for c in range(side))
+
+
+def _clip_pixels(image: Image, size: int) -> np.ndarray:
+    from PIL import Image as PILImage
+
+    width, height = _resized(image.size, size)
+    resized = image.resize((width, height), PILImage.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    pixels = np.asarray(resized.crop((left, top, left + size, top + size)), np.float32) / 255
+    return (pixels - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_DEVIATION, np.float32)
+
+
+def _mobilenet_pixels(image: Image, size: int) -> np.ndarray:
+    from PIL import Image as PILImage
+
+    resized = image.resize((size, size), PILImage.Resampling.BICUBIC)
+    return np.asarray(resized, np.float32) / np.float32(127.5) - 1
+
+
+def _resized(image_size: tuple[int, int], short: int) -> tuple[int, int]:
+    width, height = image_size
+    if width <= height:
+        return short, int(short * height / width)
+    return int(short * width / height), short
+
+
+def _visible_part(image_size: tuple[int, int], size: int) -> tuple[float, float, float, float]:
+    width, height = _resized(image_size, size)
+    left, top = (width - size) // 2, (height - size) // 2
+    return left / width, top / height, (left + size) / width, (top + size) / height

@@ -1,0 +1,75 @@
+"""From a name to an encoder: the bundled checkpoint, a folder, or a hub repository.
+
+Knows which layouts there are and tells what it found where it knows none.  Knows nothing of towers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flmr.errors import CheckpointError, NotAvailable
+from flmr.model.hub import CHECKPOINT_FILES, checkpoint_folder
+from flmr.roles import Encoder
+
+BUNDLED = "bundled"
+
+
+def load_encoder(name_or_path: str | Path, *, device: str | None = None, batch_size: int = 32) -> Encoder:
+    """The encoder of a checkpoint folder in the published FLMR layout, of a hub name, or "bundled".
+
+    device: "cpu", "cuda", ...; by default a GPU where there is one.  What is local is loaded without any attempt on the
+    network.  Raises NotAvailable where it is neither local nor reachable, CheckpointError where it is no FLMR
+    checkpoint or not a whole one.
+    """
+    name, folder = _find(name_or_path)
+    layout = _layout(folder)
+    if layout != "flmr":
+        raise CheckpointError(
+            f"{str(folder)!r} holds {layout}; only checkpoints in the published FLMR layout are read "
+            "(config.json with model_type 'flmr', weights, query_tokenizer/, context_tokenizer/)"
+        )
+
+    from flmr.model.encoder import FLMREncoder
+    from flmr.model.flmr import load_checkpoint
+
+    model, query_tokenizer, context_tokenizer = load_checkpoint(folder)
+    return FLMREncoder(model, query_tokenizer, context_tokenizer, name=name, device=device, batch_size=batch_size)
+
+
+def _find(name_or_path: str | Path) -> tuple[str, Path]:
+    """What the encoder is called, and its folder."""
+    if str(name_or_path) == BUNDLED:
+        folder = Path(__file__).parent / "bundled"
+        if not (folder / "config.json").is_file():
+            raise NotAvailable(
+                "this installation of flmr carries no bundled checkpoint; reinstall it from a release, "
+                "or give the folder of a checkpoint"
+            )
+        return BUNDLED, folder
+    folder = checkpoint_folder(name_or_path)
+    if Path(name_or_path).expanduser().is_dir():
+        return str(folder.resolve()), folder
+    if not any(folder.glob("*.safetensors")):  # an old repository: pickled weights, read as plain tensors only
+        folder = checkpoint_folder(name_or_path, files=(*CHECKPOINT_FILES, "pytorch_model*.bin"))
+    return str(name_or_path), folder
+
+
+def _layout(folder: Path) -> str:
+    """What a folder holds: "flmr", or other words for an error message."""
+    names = {path.name for path in folder.iterdir()}
+    if "open_clip_config.json" in names:
+        return "an open_clip model"
+    if "config.json" not in names:
+        shown = ", ".join(sorted(names)[:5]) or "nothing"
+        return f"no config.json (found: {shown})"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model_type, architectures = config.get("model_type"), config.get("architectures")
+    except (OSError, ValueError, AttributeError) as error:
+        return f"a config.json that cannot be read ({error})"
+    if model_type == "flmr":
+        return "flmr"
+    if "artifact.metadata" in names:
+        return "a ColBERT checkpoint"
+    return f"a {model_type!r} model ({', '.join(architectures or ['no architecture named'])})"
