@@ -17,14 +17,18 @@ from flmr.records import Answer, Hit, MultiVectors, Passage, Query, Row
 class Encoder(Protocol):
     """Turns queries and passages into multi-vectors of one dimension.
 
-    name: what `flmr.load_encoder` loads it by.  fingerprint: changes whenever the same input would give other vectors.
+    name: what `flmr.load_encoder` loads it by.
     encodes_images: whether a passage's image takes part in its vectors (else it is never opened).
     """
 
     name: str
     dim: int
-    fingerprint: str
     encodes_images: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same input would give other vectors; may cost a pass over the weights."""
+        ...
 
     def encode_queries(self, queries: Sequence[Query]) -> MultiVectors:
         """One item per query, rows in the order of `explain_query`; raises UnreadableImage naming the query."""

@@ -82,7 +82,8 @@ class FLMREncoder:
         digest.update(json.dumps(settings, sort_keys=True).encode())
         for name, tensor in canonical_state(self.model, self.config).items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            stored: Any = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
+            digest.update(stored)
         return f"flmr-{digest.hexdigest()}"
 
     # --- queries ---------------------------------------------------------------------------------------------------

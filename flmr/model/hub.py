@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from flmr.errors import NotAvailable
 
@@ -37,16 +38,16 @@ def checkpoint_folder(
 
     from huggingface_hub import constants, snapshot_download
 
-    where = {"revision": revision, "cache_dir": cache_dir, "token": token, "allow_patterns": list(files)}
+    where: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token, "allow_patterns": [*files]}
     if not force_download:
         try:
-            return Path(snapshot_download(name, local_files_only=True, **where))
+            return Path(str(snapshot_download(name, local_files_only=True, **where)))
         except (OSError, ValueError):  # not in the cache, whatever the client's version calls that
             pass
     if local_files_only or constants.HF_HUB_OFFLINE:
         raise NotAvailable(_unavailable(name, "the hub client is offline"))
     try:
-        return Path(snapshot_download(name, force_download=force_download, **where))
+        return Path(str(snapshot_download(name, force_download=force_download, **where)))
     except Exception as error:  # the client raises its own, httpx's, requests' and urllib3's errors
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise NotAvailable(_unavailable(name, reason)) from error

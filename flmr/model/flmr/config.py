@@ -31,7 +31,7 @@ BERT_BASE_UNCASED: Mapping[str, Any] = {
 _BUILT_IN_BASES = ("bert-base-uncased", "google-bert/bert-base-uncased")
 
 
-class FLMRTextConfig(PretrainedConfig):
+class FLMRTextConfig(PretrainedConfig):  # type: ignore[misc]
     """The text tower: BERT layout of any width and depth."""
 
     model_type = "flmr_text_model"
@@ -77,7 +77,7 @@ class FLMRTextConfig(PretrainedConfig):
         self.query_maxlen = query_maxlen
 
 
-class FLMRVisionConfig(PretrainedConfig):
+class FLMRVisionConfig(PretrainedConfig):  # type: ignore[misc]
     """The published vision tower: a CLIP ViT."""
 
     model_type = "flmr_vision_model"
@@ -115,7 +115,7 @@ class FLMRVisionConfig(PretrainedConfig):
         self.initializer_factor = initializer_factor
 
 
-class FLMRMobileNetV2Config(PretrainedConfig):
+class FLMRMobileNetV2Config(PretrainedConfig):  # type: ignore[misc]
     """A small vision tower: MobileNetV2, 7 x 7 patches of 1280 for a picture of 224 x 224."""
 
     model_type = "flmr_mobilenet_v2"
@@ -130,7 +130,7 @@ class FLMRMobileNetV2Config(PretrainedConfig):
         self.image_size = image_size
 
 
-class FLMRConfig(PretrainedConfig):
+class FLMRConfig(PretrainedConfig):  # type: ignore[misc]
     """FLMR and PreFLMR: what the two sides share, which rows a query and a document have, and the mapping networks.
 
     text_config, vision_config: a class of this module or a dict; a dict's `model_type` chooses the vision tower.

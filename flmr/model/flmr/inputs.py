@@ -1,13 +1,14 @@
 """What the model's methods are given and asked to keep: which row groups are wanted, which hidden states are kept.
 
-Knows flags and batch sizes.  Knows no parameters.
+Knows flags, batch sizes and the shapes that images come in.  Knows no parameters.
 
-Shapes: B items.
+Shapes: B items, R images an item, M patches an image, V vision width, L positions, H text width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -36,13 +37,41 @@ def row_flags(asked: Flags, default: bool, present: bool, size: int, what: str) 
     """
     if asked is None:
         return torch.full((size,), default and present)
-    flags = torch.as_tensor(asked, dtype=torch.bool).cpu()
-    flags = flags.expand(size) if flags.ndim == 0 else flags
+    flags: torch.Tensor = torch.as_tensor(asked, dtype=torch.bool).cpu()
+    if flags.ndim == 0:
+        flags = flags.expand(size)
     if flags.shape != (size,):
         raise InvalidInput(f"a list of flags needs one flag an item, {size}, not {tuple(flags.shape)}")
     if bool(flags.any()) and not present:
         raise InvalidInput(f"rows of {what} are asked for but {what} was not given")
     return flags
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """The images of a batch as a tower sees them: summary (B, R, V), patches (B, R, M, V) where they are known."""
+
+    summary: torch.Tensor
+    patches: torch.Tensor | None
+
+    def to(self, device: torch.device) -> ImageFeatures:
+        """The same on a device."""
+        return ImageFeatures(self.summary.to(device), None if self.patches is None else self.patches.to(device))
+
+
+def given_features(summary: torch.Tensor, patches: torch.Tensor | None, width: int) -> ImageFeatures:
+    """Precomputed features: summary (B, V) or (B, R, V), patches (B, M, V) or (B, R, M, V).  Raises InvalidInput."""
+    if summary.ndim not in (2, 3) or summary.shape[-1] != width:
+        raise InvalidInput(f"image_features must be (B, {width}) or (B, R, {width}), not {tuple(summary.shape)}")
+    if patches is not None and (
+        patches.ndim != summary.ndim + 1
+        or patches.shape[:-2] != summary.shape[:-1]
+        or patches.shape[-1] != summary.shape[-1]
+    ):
+        raise InvalidInput(f"patch_features {tuple(patches.shape)} do not fit image_features {tuple(summary.shape)}")
+    if summary.ndim == 2:
+        summary, patches = summary[:, None], None if patches is None else patches[:, None]
+    return ImageFeatures(summary, patches)
 
 
 class States:
@@ -54,18 +83,23 @@ class States:
 
     def text(self, tower: TextTower, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """The text tower's last hidden state: (B, L, H)."""
+        last: torch.Tensor
         last, states, attentions = tower(input_ids, attention_mask, self._hidden_states, self._attentions)
         self._kept |= {"text_encoder_hidden_states": states, "text_encoder_attentions": attentions}
         return last
 
-    def vision(self, tower: torch.nn.Module, pixels: torch.Tensor) -> VisionFeatures:
-        """The vision tower's summary and patch features."""
-        features: VisionFeatures = tower(pixels, self._hidden_states, self._attentions)
-        self._kept |= {
-            "vision_encoder_hidden_states": features.hidden_states,
-            "vision_encoder_attentions": features.attentions,
-        }
-        return features
+    def images(self, tower: torch.nn.Module, pixels: torch.Tensor) -> ImageFeatures:
+        """The vision tower's features of (B, 3, S, S) or (B, R, 3, S, S)."""
+        if pixels.ndim == 4:
+            pixels = pixels[:, None]
+        if pixels.ndim != 5:
+            raise InvalidInput(f"pixel_values must be (B, 3, S, S) or (B, R, 3, S, S), not {tuple(pixels.shape)}")
+        seen: VisionFeatures = tower(pixels.flatten(0, 1), self._hidden_states, self._attentions)
+        self._kept |= {"vision_encoder_hidden_states": seen.hidden_states, "vision_encoder_attentions": seen.attentions}
+        items, images = pixels.shape[:2]
+        return ImageFeatures(
+            seen.summary.reshape(items, images, -1), seen.patches.reshape(items, images, *seen.patches.shape[1:])
+        )
 
     def mapping(self, states: tuple[torch.Tensor, ...]) -> None:
         """Keep the mapping network's states."""

@@ -43,7 +43,11 @@ def group_scores(
 ) -> torch.Tensor:
     """Each query with its own documents only: (B, 1+n)."""
     groups = (len(queries_BLD), 1 + num_negative_examples)
-    return maxsim_pairs(queries_BLD, documents_NLD.unflatten(0, groups), document_mask=mask_NL.unflatten(0, groups))
+    return maxsim_pairs(
+        queries_BLD,
+        documents_NLD.reshape(*groups, *documents_NLD.shape[1:]),
+        document_mask=mask_NL.reshape(*groups, -1),
+    )
 
 
 def published_score(queries: torch.Tensor, documents: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -52,11 +52,13 @@ class _Block(nn.Module):
         self.adds_input = stride == 1 and width_in == width_out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = x
+        y: torch.Tensor = x
         for activated in self.conv[:-1]:
             y = F.relu6(activated[0](y))  # type: ignore[index]
         y = self.conv[-1](y)
-        return x + y if self.adds_input else y
+        if self.adds_input:
+            y = y + x
+        return y
 
 
 class _Conv(nn.Conv2d):

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from flmr.errors import CheckpointError, InvalidInput
 from flmr.model.flmr.checkpoint import SkipRandomInit, load_weights, save_weights
 from flmr.model.flmr.config import FLMRConfig, load_config, mapping_base, save_config
-from flmr.model.flmr.inputs import Flags, States, batch_size, row_flags
+from flmr.model.flmr.inputs import Flags, ImageFeatures, States, batch_size, given_features, row_flags
 from flmr.model.flmr.loss import (
     gather_ranks,
     group_scores,
@@ -147,10 +147,10 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
                     )
                 )
         if uses_vision:
-            features, images = self._image_features("query", pixel_values, image_features, patch_features, states)
-            rows_BLD = self._prefix_rows("query", features, images)
+            features = self._images("query", pixel_values, image_features, patch_features, states)
+            rows_BLD = self._prefix_rows("query", features)
             if config.use_transformer_mapping_network:
-                mapped = self._mapping_rows(features, images, text_BLH, input_ids, states)
+                mapped = self._mapping_rows(features, text_BLH, input_ids, states)
                 rows_BLD = torch.cat([rows_BLD, mapped], 1)
             mask_BL = with_vision.to(self.device)[:, None].expand(rows_BLD.shape[:2])
             groups.append((rows_BLD, mask_BL))
@@ -207,8 +207,8 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
 
         groups: list[tuple[torch.Tensor, torch.Tensor]] = []
         if with_vision.any():
-            features, images = self._image_features("context", pixel_values, image_features, None, states)
-            rows_NLD = self._prefix_rows("context", features, images)
+            features = self._images("context", pixel_values, image_features, None, states)
+            rows_NLD = self._prefix_rows("context", features)
             groups.append((rows_NLD, with_vision.to(self.device)[:, None].expand(rows_NLD.shape[:2])))
         if input_ids is not None and with_text.any():
             input_ids = input_ids.to(self.device)
@@ -233,23 +233,19 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
 
     def query_mask(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Which text rows of queries count: (B, L) bool."""
-        mark = self.config.mask_instruction_token
-        if mark is not None and self.query_tokenizer is None:
-            raise InvalidInput(
-                f"the model masks instructions up to {mark!r} and needs its query_tokenizer to know the id"
-            )
-        return query_mask(
-            input_ids,
-            skip_ids=self.config.query_mask_input_ids_skip_list,
-            instruction_end_id=None if mark is None else self.query_tokenizer.convert_tokens_to_ids(mark),
-        )
+        mark, end_id = self.config.mask_instruction_token, None
+        if mark is not None:
+            if self.query_tokenizer is None:
+                raise InvalidInput(f"the model masks instructions up to {mark!r}; give it its query_tokenizer")
+            end_id = self.query_tokenizer.convert_tokens_to_ids(mark)
+        return query_mask(input_ids, skip_ids=self.config.query_mask_input_ids_skip_list, instruction_end_id=end_id)
 
     def context_mask(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Which text rows of documents count: (N, L) bool."""
         if not self.config.mask_punctuation:
             return context_mask(input_ids)
         if self.context_tokenizer is None:
-            raise InvalidInput("the model masks punctuation and needs its context_tokenizer to know the ids")
+            raise InvalidInput("the model masks punctuation; give it its context_tokenizer")
         return context_mask(input_ids, skip_ids=self.context_tokenizer.punctuation_ids())
 
     def score(self, Q: torch.Tensor, D_padded: torch.Tensor, D_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -349,79 +345,58 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
             raise InvalidInput("input ids need their attention mask; pass both, as the tokenizer returns them")
         return attention_mask.to(self.device)
 
-    def _image_features(
+    def _images(
         self,
         side: str,
         pixel_values: torch.Tensor | None,
         image_features: torch.Tensor | None,
         patch_features: torch.Tensor | None,
         states: States,
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor | None], int]:
-        """Summary (B*R, V) and patches (B*R, M, V) of a side's images, and R."""
+    ) -> ImageFeatures:
+        """The features of a side's images, from the side's tower or as they were given."""
         if not self.config.use_vision_encoder:
             raise InvalidInput("the model has no vision tower (use_vision_encoder is false); leave the image out")
-        if pixel_values is not None:
-            if image_features is not None or patch_features is not None:
-                raise InvalidInput("give pixel_values or image_features, not both")
-            pixels = pixel_values.to(self.device)
-            images = 1
-            if pixels.ndim == 5:
-                images, pixels = pixels.shape[1], pixels.flatten(0, 1)
-            features = states.vision(getattr(self, f"{side}_vision_encoder"), pixels)
-            return (features.summary, features.patches), images
-        assert image_features is not None
-        width, summary = self.config.vision_config.hidden_size, image_features.to(self.device)
-        images = summary.shape[1] if summary.ndim == 3 else 1
-        if summary.ndim not in (2, 3) or summary.shape[-1] != width:
-            raise InvalidInput(f"image_features must be (B, {width}) or (B, R, {width}), not {tuple(summary.shape)}")
-        if patch_features is None:
-            return (summary.reshape(-1, width), None), images
-        patches = patch_features.to(self.device)
-        if patches.shape[: summary.ndim - 1] != summary.shape[:-1] or patches.shape[-1] != width:
-            raise InvalidInput(
-                f"patch_features {tuple(patches.shape)} do not fit image_features {tuple(summary.shape)}"
-            )
-        return (summary.reshape(-1, width), patches.reshape(-1, *patches.shape[-2:])), images
+        if pixel_values is None:
+            assert image_features is not None
+            width = self.config.vision_config.hidden_size
+            return given_features(image_features, patch_features, width).to(self.device)
+        if image_features is not None or patch_features is not None:
+            raise InvalidInput("give pixel_values or image_features, not both")
+        return states.images(getattr(self, f"{side}_vision_encoder"), pixel_values.to(self.device))
 
-    def _prefix_rows(self, side: str, features: tuple[torch.Tensor, torch.Tensor | None], images: int) -> torch.Tensor:
+    def _prefix_rows(self, side: str, features: ImageFeatures) -> torch.Tensor:
         """The MLP's rows of all images of an item, in the order of the images: (B, R*P, D)."""
-        rows: torch.Tensor = getattr(self, f"{side}_vision_projection")(features[0])
-        return rows.unflatten(0, (-1, images)).flatten(1, 2)
+        rows: torch.Tensor = getattr(self, f"{side}_vision_projection")(features.summary.flatten(0, 1))
+        return rows.reshape(len(features.summary), -1, self.config.dim)
 
     def _mapping_rows(
-        self,
-        features: tuple[torch.Tensor, torch.Tensor | None],
-        images: int,
-        text_BLH: torch.Tensor | None,
-        input_ids_BL: torch.Tensor | None,
-        states: States,
+        self, features: ImageFeatures, text_BLH: torch.Tensor | None, ids_BL: torch.Tensor | None, states: States
     ) -> torch.Tensor:
         """The transformer mapping's rows of all images of a query, one after another: (B, R*M, D)."""
-        if text_BLH is None or input_ids_BL is None:
+        if text_BLH is None or ids_BL is None:
             raise InvalidInput("the mapping network attends to the text; pass input_ids, the instruction at least")
-        if features[1] is None:
+        if features.patches is None:
             raise InvalidInput("the mapping network needs patch_features beside image_features, or pixel_values")
-        patches_BMV = features[1].unflatten(0, (-1, images)).flatten(1, 2)
         window = self.config.transformer_mapping_cross_attention_length
         hidden_BMH, all_states = self.transformer_mapping_network(
-            self.transformer_mapping_input_linear(patches_BMV),
+            self.transformer_mapping_input_linear(features.patches.flatten(1, 2)),
             text_BLH[:, :window],
-            ~is_one_of(input_ids_BL[:, :window], self.config.query_mask_input_ids_skip_list),
+            ~is_one_of(ids_BL[:, :window], self.config.query_mask_input_ids_skip_list),
         )
         states.mapping(all_states)
         rows: torch.Tensor = self.transformer_mapping_output_linear(hidden_BMH)
         return rows
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
-            module.weight.data.normal_(std=self.config.initializer_range)
-        if isinstance(module, nn.LayerNorm):
-            module.weight.data.fill_(1.0)
-        if isinstance(getattr(module, "bias", None), torch.Tensor):
-            module.bias.data.zero_()
-        padding = getattr(module, "padding_idx", None)
-        if padding is not None:
-            module.weight.data[padding].zero_()
+        with torch.no_grad():
+            if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
+                module.weight.normal_(std=self.config.initializer_range)
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx].zero_()
+            if isinstance(module, nn.LayerNorm):
+                module.weight.fill_(1.0)
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.LayerNorm) and module.bias is not None:
+                module.bias.zero_()
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -464,7 +439,12 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
         if device is not None:
             model = model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         model.eval()
-        info = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
+        info: dict[str, list[str]] = {
+            "missing_keys": [],
+            "unexpected_keys": [],
+            "mismatched_keys": [],
+            "error_msgs": [],
+        }
         return (model, info) if with_info else model
 
     def save_pretrained(

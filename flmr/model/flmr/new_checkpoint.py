@@ -36,7 +36,9 @@ def build_model(
     """A model with random weights, in evaluation mode; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FLMRModelForRetrieval(config, query_tokenizer, context_tokenizer).eval()
+        model = FLMRModelForRetrieval(config, query_tokenizer, context_tokenizer)
+        model.eval()
+        return model
 
 
 def save_checkpoint(
