@@ -1,0 +1,42 @@
+"""One contrastive step: questions against the passages of the batch.
+
+Knows how a batch is scored and what its loss is.  Knows no optimiser and no file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flmr.ops.maxsim import maxsim
+from flmr.train.encode import PassageSide, QuerySide
+from flmr.train.losses import batch_accuracy, in_batch_loss
+from flmr.train.recipe import TrainRecipe
+from flmr.train.sampler import Batch
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The loss with its gradient, and the share of the batch's questions that rank their positive first."""
+
+    loss: Tensor
+    accuracy: float
+    num_passages: int
+
+
+def contrastive_step(
+    queries: QuerySide, passages: PassageSide, batch: Batch, views_B: np.ndarray, recipe: TrainRecipe
+) -> StepResult:
+    """Encode both sides, score every question against every passage of the batch, compare."""
+    query_BLD, query_mask_BL = queries.encode(batch.question_rows, views_B)
+    passage_NLD, passage_mask_NL = passages.encode(batch.passage_rows.tolist())
+    scores_BN = maxsim(query_BLD, passage_NLD, query_mask=query_mask_BL, document_mask=passage_mask_NL)
+    labels_B = torch.from_numpy(batch.labels).to(scores_BN.device)
+    masked_BN = torch.from_numpy(batch.masked).to(scores_BN.device)
+    loss = in_batch_loss(
+        scores_BN, labels_B, masked_BN, temperature=recipe.temperature, label_smoothing=recipe.label_smoothing
+    )
+    return StepResult(loss, batch_accuracy(scores_BN.detach(), labels_B, masked_BN), len(batch.passage_rows))

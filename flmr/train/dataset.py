@@ -1,0 +1,197 @@
+"""The passages and questions of a run, joined by their judgments.
+
+Knows the recipe's [data] table and the readers of flmr.data; opens each picture once to learn whether it can be read.
+Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flmr.data import ReadReport, read_passages, read_qrels, read_questions
+from flmr.errors import InvalidInput, UnreadableImage
+from flmr.images import load_image
+from flmr.records import ImageSource, Passage, Query, Question
+from flmr.train.recipe import DataRecipe, EvaluateRecipe
+
+Tick = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What the files hold but the run does not use, by reason, with the first few instances of each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, instance: str) -> None:
+        """Count one more; the first three of a reason are kept."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        if len(self.examples.setdefault(reason, [])) < 3:
+            self.examples[reason].append(instance)
+
+    def __str__(self) -> str:
+        parts = [f"{count:,} {reason} ({self.examples[reason][0]})" for reason, count in self.counts.items()]
+        return "; ".join(parts) or "nothing left out"
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Questions with the passage rows that answer them and the picture row of each (None: no picture).
+
+    pictures: the different pictures, each readable.  groups: the value of `group_by` of each question, "" without it.
+    """
+
+    questions: tuple[Question, ...]
+    positives: tuple[frozenset[int], ...]
+    pictures: tuple[ImageSource, ...]
+    picture_of: tuple[int | None, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def take(self, rows: Sequence[int]) -> QuestionSet:
+        """Some of the questions; the pictures stay as they are."""
+        return QuestionSet(
+            tuple(self.questions[i] for i in rows),
+            tuple(self.positives[i] for i in rows),
+            self.pictures,
+            tuple(self.picture_of[i] for i in rows),
+            tuple(self.groups[i] for i in rows),
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a run learns from and is chosen by."""
+
+    passages: tuple[Passage, ...]
+    train: QuestionSet
+    valid: QuestionSet | None
+    left_out: LeftOut
+
+
+def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Tick) -> TrainingData:
+    """Read passages and questions.  Raises InvalidInput where nothing to train on is left, InvalidRecord with `strict`."""
+    left_out = LeftOut()
+    passages = tuple(_read(read_passages, recipe.passages, recipe, left_out, tick))
+    rows = {passage.id: row for row, passage in enumerate(passages)}
+    train = _load_questions(recipe.questions, recipe.qrels, recipe.where, recipe, rows, left_out, tick)
+    train = _with_groups(train, recipe.group_by)
+    if not len(train):
+        raise InvalidInput(f"no question of {str(recipe.questions)!r} can be trained on: {left_out}")
+    valid = None
+    if recipe.valid_questions is not None:
+        path = recipe.valid_questions
+        valid = _load_questions(path, recipe.valid_qrels or recipe.qrels, recipe.valid_where, recipe, rows, left_out, tick)
+        valid = _with_groups(valid, evaluate.by)
+        if not len(valid):
+            raise InvalidInput(f"no question of {str(path)!r} can be validated with: {left_out}")
+        if 0 < evaluate.questions < len(valid):
+            rng = np.random.default_rng(seed)
+            valid = valid.take(sorted(rng.choice(len(valid), evaluate.questions, replace=False).tolist()))
+    return TrainingData(passages, train, valid, left_out)
+
+
+def choose_candidates(data: TrainingData, limit: int, *, seed: int) -> np.ndarray:
+    """Rows of the passages that validation ranks: all, or the positives and a seeded sample of others up to `limit`."""
+    if data.valid is None or not 0 < limit < len(data.passages):
+        return np.arange(len(data.passages))
+    positives = sorted(set().union(*data.valid.positives))
+    others = np.setdiff1d(np.arange(len(data.passages)), positives)
+    extra = np.random.default_rng(seed).permutation(others)[: max(0, limit - len(positives))]
+    return np.sort(np.concatenate([np.array(positives, np.int64), extra]))
+
+
+def _load_questions(
+    path: Path,
+    qrels_path: Path | None,
+    where: Mapping[str, Any],
+    recipe: DataRecipe,
+    rows: Mapping[str, int],
+    left_out: LeftOut,
+    tick: Tick,
+) -> QuestionSet:
+    judged = read_qrels(qrels_path) if qrels_path is not None else None
+    readable: dict[Any, int | None] = {}
+    pictures: list[ImageSource] = []
+    kept: list[tuple[Question, frozenset[int], int | None]] = []
+    for question in _read(read_questions, path, recipe, left_out, tick):
+        if not _matches(question.meta, where):
+            continue
+        ids = question.positive_ids
+        if judged is not None:
+            ids = tuple(i for i, grade in judged.get(question.id, {}).items() if grade >= recipe.min_grade)
+        positives = frozenset(rows[i] for i in ids if i in rows)
+        if not positives:
+            left_out.add("questions without a known positive passage", question.id)
+            continue
+        query = _used_parts(question.query, recipe)
+        if query is None:
+            left_out.add("questions of which no used part is left", question.id)
+            continue
+        picture = None
+        if query.image is not None:
+            key = query.image if isinstance(query.image, str | Path | bytes) else id(query.image)
+            if key not in readable:
+                readable[key] = _check_picture(query.image, len(pictures), recipe.strict, left_out)
+                if readable[key] is not None:
+                    pictures.append(query.image)
+                    tick("pictures", len(pictures), None)
+            picture = readable[key]
+            if picture is None:
+                left_out.add("questions whose picture cannot be read", question.id)
+                continue
+        kept.append((dataclasses.replace(question, query=query), positives, picture))
+    questions, positive_rows, picture_of = zip(*kept, strict=True) if kept else ((), (), ())
+    return QuestionSet(questions, positive_rows, tuple(pictures), picture_of, ("",) * len(kept))
+
+
+def _check_picture(source: ImageSource, row: int, strict: bool, left_out: LeftOut) -> int | None:
+    try:
+        load_image(source)
+    except UnreadableImage as error:
+        if strict:
+            raise
+        left_out.add("pictures", str(error))
+        return None
+    return row
+
+
+def _used_parts(query: Query, recipe: DataRecipe) -> Query | None:
+    """The query with the parts that the recipe uses; None where neither text nor picture is left."""
+    text = query.text if recipe.use_text else ""
+    image = query.image if recipe.use_images else None
+    if not text.strip() and image is None:
+        return None
+    return Query(text, image, query.instruction if recipe.use_instructions else "", query.id)
+
+
+def _matches(meta: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    return all(meta.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items())
+
+
+def _with_groups(questions: QuestionSet, key: str) -> QuestionSet:
+    if not key:
+        return questions
+    for question in questions.questions:
+        if key not in question.meta:
+            raise InvalidInput(f"question {question.id!r} has no metadata {key!r}, by which the recipe groups questions")
+    return dataclasses.replace(questions, groups=tuple(str(q.meta[key]) for q in questions.questions))
+
+
+def _read(reader: Any, path: Path, recipe: DataRecipe, left_out: LeftOut, tick: Tick) -> Iterable[Any]:
+    report = ReadReport()
+    for count, record in enumerate(reader(path, strict=recipe.strict, report=report), start=1):
+        if count % 1000 == 0:
+            tick(f"reading {path.name}", count, None)
+        yield record
+    for skipped in report.skipped:
+        left_out.add(f"lines of {path.name}", str(skipped))

@@ -1,0 +1,102 @@
+"""Questions and passages of the data set as rows of the model, batch by batch.
+
+Knows token ids, pictures and views, and which towers' outputs are at hand already; every row is made by the model's own
+`query` and `doc`.  Knows nothing of losses.
+
+Shapes: B queries, N documents, L positions or rows, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flmr.train.pictures import Pictures, SplitTower, StoredViews
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """The ids of every text, padded together: ids (n, L) and attention (n, L), int64; lengths (n,) without padding."""
+
+    ids: Tensor
+    attention: Tensor
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
+        """Tokenise as the encoder would."""
+        encoding = tokenizer(list(texts))
+        ids, attention = encoding["input_ids"], encoding["attention_mask"]
+        # Padding of documents is id 0; queries have none, [MASK] fills them and makes rows.
+        lengths = (ids != 0).sum(1).numpy()
+        longest = int(lengths.max(initial=1))
+        return cls(ids[:, :longest], attention[:, :longest], lengths)
+
+    def take(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Ids and attention of some texts, as wide as the longest of them."""
+        index = torch.as_tensor(np.asarray(rows, np.int64))
+        width = int(self.lengths[np.asarray(rows)].max())
+        return self.ids[index, :width], self.attention[index, :width]
+
+
+@dataclass(frozen=True)
+class PassageSide:
+    """The passages and how their rows are made."""
+
+    model: Any
+    texts: TokenizedTexts
+
+    def encode(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Rows (N, L, D), masked ones zero, and the mask (N, L)."""
+        ids, attention = self.texts.take(rows)
+        output = self.model.doc(input_ids=ids, attention_mask=attention)
+        return output.late_interaction_output, output.context_mask[..., 0]
+
+
+@dataclass(frozen=True)
+class QuerySide:
+    """The questions of a set and how their rows are made.
+
+    picture_of: the picture row of each question, -1 for none.  stored: what the part of the vision tower that does not
+    move made of each picture and view; None where pixels go through the whole tower in every step.
+    """
+
+    model: Any
+    texts: TokenizedTexts
+    picture_of: np.ndarray
+    pictures: Pictures | None
+    tower: SplitTower | None
+    stored: StoredViews | None
+
+    @property
+    def views(self) -> int:
+        """How many views there are of each picture."""
+        return self.pictures.views if self.pictures is not None else 1
+
+    def encode(self, rows: np.ndarray, views: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Rows (B, L, D), masked ones zero, and the mask (B, L).  views: (B,) which view of its picture each one has."""
+        ids, attention = self.texts.take(rows.tolist())
+        pictured = self.picture_of[rows] >= 0
+        vision: dict[str, Any] = {}
+        if pictured.any():
+            # A question without a picture borrows picture 0 to fill its place in the batch; the flag keeps it out.
+            vision = self._vision(np.maximum(self.picture_of[rows], 0), views)
+            if not pictured.all():
+                vision["concat_output_from_vision_encoder"] = pictured.tolist()
+        output = self.model.query(input_ids=ids, attention_mask=attention, **vision)
+        return output.late_interaction_output, output.query_mask
+
+    def _vision(self, pictures: np.ndarray, views: np.ndarray) -> dict[str, Any]:
+        assert self.pictures is not None and self.tower is not None
+        if self.stored is None:
+            return {"pixel_values": self.pictures.pixels(pictures.tolist(), views.tolist()).to(self.model.device)}
+        kept = self.stored.take(pictures.tolist(), views.tolist(), self.model.device)
+        summary_BV, patches_BNV = self.tower.rest(kept)
+        if not self.model.config.use_transformer_mapping_network:
+            return {"image_features": summary_BV}
+        return {"image_features": summary_BV, "patch_features": patches_BNV}

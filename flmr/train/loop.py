@@ -1,0 +1,296 @@
+"""Training from a recipe to a checkpoint folder: stages, steps, validation, resuming.
+
+Knows the order of things.  A step is a pure function of the weights, the optimiser's state and (seed, stage, step): so a
+run that was killed and resumed goes the way of one that was not, bit for bit on one machine with as many threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flmr.errors import InvalidRecipe, TrainingDiverged
+from flmr.model.flmr.checkpoint import canonical_name, canonical_state
+from flmr.model.flmr.new_checkpoint import save_checkpoint
+from flmr.train.build import start_model
+from flmr.train.contrastive import contrastive_step
+from flmr.train.curve import draw_curve, require_matplotlib
+from flmr.train.dataset import TrainingData, choose_candidates, load_data
+from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning_rates
+from flmr.train.progress import Progress, shown
+from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
+from flmr.train.stage import Prepared, ReadyStage, prepare, ready_stage
+from flmr.train.state import FEATURES, RunFolder
+from flmr.train.validation import Validation, validate
+
+CURVE = "curve.png"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run ended with.
+
+    folder: the checkpoint.  steps: optimiser steps of all stages.  best: the chosen value of `measure` on validation and
+    the step it was reached at, None without validation.  left_out: what the files held and was not used, by reason.
+    """
+
+    folder: Path
+    steps: int
+    loss: float
+    seconds: float
+    measure: str | None
+    best: float | None
+    best_step: int | None
+    values: dict[str, float]
+    left_out: dict[str, int]
+
+
+def train(
+    recipe_path: str | Path,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool | Progress = True,
+) -> TrainResult:
+    """Train what a recipe says and write the checkpoint, the recipe, the metrics and the loss curve to one folder.
+
+    out: the folder, by default `runs/NAME` in the working directory for a recipe NAME.toml.  resume: go on with a run
+    that was stopped, from its last saved state (from the beginning where there is none; a finished run returns at once).
+    progress: a bar on stderr, or a function (stage, done, total).
+    Raises InvalidRecipe, AlreadyExists, MissingExtra, StorageError, TrainingDiverged and what the readers raise.
+    """
+    recipe_path = Path(recipe_path)
+    recipe = load_training_recipe(recipe_path)
+    require_matplotlib()
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe_path.stem)
+    with shown(progress) as tick, contextlib.closing(folder):
+        state = folder.open(recipe_path, recipe, resume=resume)
+        finished = folder.read_result()
+        if finished is not None:
+            return TrainResult(**{**finished, "folder": folder.path})
+        return _Run(recipe, folder, tick, state).go(title=recipe_path.stem)
+
+
+class _Run:
+    """One run from its first or resumed step to its checkpoint."""
+
+    def __init__(self, recipe: TrainingRecipe, folder: RunFolder, tick: Progress, state: dict[str, Any] | None) -> None:
+        self.recipe, self.folder, self.tick = recipe, folder, tick
+        self.device = choose_device(recipe.device)
+        self.data: TrainingData = load_data(recipe.data, recipe.evaluate, seed=recipe.seed, tick=tick)
+        model, *tokenizers = start_model(recipe.model, self.data, seed=recipe.seed)
+        self.model, self.tokenizers = model.to(self.device), (tokenizers[0], tokenizers[1])
+        self.prepared: Prepared = prepare(self.model, self.tokenizers, self.data, recipe)
+        self.candidates = choose_candidates(self.data, recipe.evaluate.passages, seed=recipe.seed)
+        self.resumed = state
+        self.stage_number, self.total_step, self.seconds = 0, 0, 0.0
+        self.best: dict[str, Any] | None = None
+        self.moved: set[str] = set()  # weights that a stage has moved; all others are where the run started
+        if state is not None:
+            self.stage_number, self.total_step = state["stage"], state["total_step"]
+            self.seconds, self.best, self.moved = state["seconds"], state["best"], set(state["moved"])
+            _load_weights(self.model, state["weights"])
+
+    def go(self, *, title: str) -> TrainResult:
+        stages = self.recipe.stages()
+        for number in range(self.stage_number, len(stages)):
+            self.stage_number = number
+            self._train_stage(stages[number])
+            self._hand_on(stages[number])
+        return self._finish(title)
+
+    def _train_stage(self, stage: TrainRecipe) -> None:
+        moving = moving_parameters(self.model, stage)
+        optimizer = make_optimizer(moving, stage)
+        names = [name for named in moving.values() for name, _ in named]
+        self.moved |= {canonical_name(name, self.model.config) or name for name in names}
+        first = 0
+        if self.resumed is not None:
+            optimizer.load_state_dict(self.resumed["optimizer"])
+            first, self.resumed = self.resumed["step"], None
+        else:
+            self.best = None
+        seed = _mix(self.recipe.seed, self.stage_number)
+        features = self.folder.path / FEATURES
+        with ready_stage(
+            self.prepared, self.data, stage, self.recipe, seed=seed, folder=features, tick=self.tick
+        ) as ready:
+            if first == 0 and stage.evaluate_every:
+                self._validate(ready, stage, 0)
+            for step in range(first, ready.steps):
+                self._step(ready, stage, optimizer, step)
+                done = step + 1
+                if stage.evaluate_every and (done % stage.evaluate_every == 0 or done == ready.steps):
+                    self._validate(ready, stage, done)
+                if done % stage.save_every == 0 and done < ready.steps:
+                    self._save(optimizer, done)
+
+    def _step(self, ready: ReadyStage, stage: TrainRecipe, optimizer: torch.optim.Optimizer, step: int) -> None:
+        began = time.perf_counter()
+        batch, views_B = ready.deal(step)
+        ready.set_modes(self.model, training=True)
+        rate = set_learning_rates(optimizer, stage, step, ready.steps)
+        with _seeded(_mix(ready.seed, step), self.device), autocast(stage.precision, self.device):
+            result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage)
+        loss = result.loss.item()
+        optimizer.zero_grad(set_to_none=True)
+        result.loss.backward()
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(weights, stage.clip_norm or math.inf).item()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingDiverged(
+                f"step {step + 1} of stage {stage.name!r}: the loss is {loss} and its gradient's norm {norm}; lower the"
+                " learning rate, set clip_norm, or train in float32 (precision)"
+            )
+        optimizer.step()
+        self.total_step += 1
+        seconds = time.perf_counter() - began
+        self.seconds += seconds
+        self.folder.write_metrics(
+            {
+                "total_step": self.total_step,
+                "stage": stage.name,
+                "step": step + 1,
+                "loss": loss,
+                "accuracy": result.accuracy,
+                "learning_rate": rate,
+                "grad_norm": norm,
+                "passages": result.num_passages,
+                "seconds": round(seconds, 4),
+            }
+        )
+        self.tick(f"training {stage.name} · loss {loss:.3f}", step + 1, ready.steps)
+
+    def _validate(self, ready: ReadyStage, stage: TrainRecipe, step: int) -> None:
+        assert ready.valid_queries is not None and self.data.valid is not None
+        began = time.perf_counter()
+        ready.set_modes(self.model, training=False)
+        result = validate(
+            ready.valid_queries,
+            ready.passages,
+            self.data.valid,
+            self.data.passages,
+            self.candidates,
+            self.recipe.evaluate,
+            self.tick,
+        )
+        seconds = time.perf_counter() - began
+        self.seconds += seconds
+        self.folder.write_metrics(
+            {
+                "total_step": self.total_step,
+                "stage": stage.name,
+                "step": step,
+                "measure": self.recipe.evaluate.measure,
+                "value": result.value,
+                "values": {name: round(value, 5) for name, value in result.values().items()},
+                "seconds": round(seconds, 2),
+            }
+        )
+        self._keep_if_best(result)
+
+    def _keep_if_best(self, result: Validation) -> None:
+        if self.best is None or result.value > self.best["value"]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self._weights().items()}
+            self.best = {
+                "value": result.value,
+                "total_step": self.total_step,
+                "values": result.values(),
+                "weights": weights,
+            }
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The weights that a stage has moved, by canonical name."""
+        state = canonical_state(self.model, self.model.config)
+        return {name: tensor for name, tensor in state.items() if name in self.moved}
+
+    def _save(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        self.folder.save_state(
+            {
+                "stage": self.stage_number,
+                "step": step,
+                "total_step": self.total_step,
+                "seconds": self.seconds,
+                "moved": sorted(self.moved),
+                "weights": self._weights(),
+                "optimizer": optimizer.state_dict(),
+                "best": self.best,
+            }
+        )
+
+    def _hand_on(self, stage: TrainRecipe) -> None:
+        if stage.choose == "best" and self.best is not None:
+            _load_weights(self.model, self.best["weights"])
+
+    def _finish(self, title: str) -> TrainResult:
+        rows = self.folder.read_metrics()
+        self.model.eval()
+        save_checkpoint(self.folder.path, self.model, *self.tokenizers)
+        draw_curve(rows, self.folder.path / CURVE, title=title)
+        losses = [row["loss"] for row in rows if "loss" in row]
+        result = TrainResult(
+            folder=self.folder.path,
+            steps=self.total_step,
+            loss=losses[-1],
+            seconds=round(self.seconds, 1),
+            measure=self.recipe.evaluate.measure if self.best else None,
+            best=self.best["value"] if self.best else None,
+            best_step=self.best["total_step"] if self.best else None,
+            values=self.best["values"] if self.best else {},
+            left_out=dict(self.data.left_out.counts),
+        )
+        self.folder.finish({**result.__dict__, "folder": str(self.folder.path)})
+        return result
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a recipe; "auto" is a GPU where there is one.  Raises InvalidRecipe."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InvalidRecipe(f"device {name!r} is not known; use 'auto', 'cpu' or 'cuda'") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidRecipe("device 'cuda' was asked for, but torch sees no GPU; use 'auto'")
+    return device
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where it is asked for, or, with "auto", where the hardware computes in it."""
+    wanted = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 here: CUDA from Ampere on, AVX512_BF16, AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported()) if device.type == "cpu" else False
+
+
+def _load_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    own = canonical_state(model, model.config)
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's own generator (dropout) starts at `seed` inside, and is as it was before outside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _mix(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

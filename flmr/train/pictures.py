@@ -1,0 +1,182 @@
+"""Pictures as pixels, and what the part of the vision tower that does not move makes of them, kept on disk.
+
+Knows picture rows and views (view 0 is the picture itself, each other one a fixed variation of it), the towers' own
+image processing, and which layers of a tower may be run ahead.  Knows nothing of questions or losses.
+
+Shapes: B pictures, S pixels to a side, N patches, V vision width.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.lib.format import open_memmap
+from PIL import Image
+from torch import Tensor, nn
+
+from flmr.errors import InvalidRecipe
+from flmr.images import load_image
+from flmr.model.flmr.vision import MobileNetTower
+from flmr.model.image_processor import preprocess
+from flmr.records import ImageSource
+from flmr.train.augment import augment
+from flmr.train.dataset import Tick
+from flmr.train.recipe import AugmentRecipe
+from flmr.train.state import replace_file
+
+AHEAD = 8  # pictures at once: 32 took 1.6 times as long each, their activations no longer fit the cache (Zen 5, float32)
+
+
+class Pictures:
+    """The pictures of a question set as pixels that the tower takes.  Keeps nothing in memory but their sources."""
+
+    def __init__(self, sources: Sequence[ImageSource], config: Any, recipe: AugmentRecipe, *, seed: int) -> None:
+        self._sources, self._config, self._recipe, self._seed = sources, config, recipe, seed
+        self.views = 1 + recipe.views
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def pixels(self, rows: Sequence[int], views: Sequence[int]) -> Tensor:
+        """(B, 3, S, S) float32.  A view is the same on every call: its variation is drawn from (seed, row, view)."""
+        pictures = [self._picture(int(row), int(view)) for row, view in zip(rows, views, strict=True)]
+        return preprocess(pictures, self._config)
+
+    def fingerprint(self) -> str:
+        """Changes with the pictures, their order, and how they are varied."""
+        sources = [s if isinstance(s, str | Path) else hashlib.sha256(_bytes(s)).hexdigest() for s in self._sources]
+        return hashlib.sha256(repr((list(map(str, sources)), self._recipe, self._seed)).encode()).hexdigest()
+
+    def _picture(self, row: int, view: int) -> Image.Image:
+        picture = load_image(self._sources[row])
+        if view == 0:
+            return picture
+        side = self._config.vision_config.image_size
+        scale = side / min(picture.size)
+        size = tuple(max(side, round(pixels * scale)) for pixels in picture.size)
+        values_HW3 = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BICUBIC), np.float32) / 255.0
+        generator = torch.Generator().manual_seed(_seed_of(self._seed, row, view))
+        varied = augment(torch.from_numpy(values_HW3).permute(2, 0, 1)[None], self._recipe, generator)
+        return Image.fromarray((varied[0].permute(1, 2, 0) * 255.0).round().to(torch.uint8).numpy())
+
+
+class SplitTower:
+    """A vision tower cut in two: what runs ahead because it does not move, and what runs in every step.
+
+    moving: how many of the tower's last layers move; 0 means none, None means all.
+    """
+
+    def __init__(self, tower: nn.Module, moving: int | None) -> None:
+        self._tower = tower
+        self._cut = self._cut_of(moving)
+        self.runs_ahead = moving == 0 or bool(self._cut)
+        self.device = next(tower.parameters()).device
+
+    def _cut_of(self, moving: int | None) -> int | None:
+        """Number of the first layer that runs in every step; None where the tower is not cut inside."""
+        if not isinstance(self._tower, MobileNetTower) or not moving:
+            return None
+        layers = len(self._tower.vision_model.features)
+        if moving > layers:
+            raise InvalidRecipe(f"vision_layers is {moving}, but the vision tower has {layers} layers")
+        return layers - moving
+
+    def ahead(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        """Pixels -> what `rest` goes on from, without a gradient; a copy of the layers laid out for speed."""
+        tower = copy.deepcopy(self._tower).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def run(pixels_B3SS: Tensor) -> tuple[Tensor, ...]:
+            pixels_B3SS = pixels_B3SS.contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode():
+                if self._cut is not None:
+                    return (_through(tower.vision_model.features[: self._cut], pixels_B3SS),)
+                features = tower(pixels_B3SS)
+                return features.summary, features.patches
+
+        return run
+
+    def rest(self, stored: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """What `ahead` gave -> summary (B, V) and patches (B, N, V), with a gradient where layers move."""
+        if self._cut is None:
+            return stored[0], stored[1]
+        grid = stored[0].contiguous(memory_format=torch.channels_last)
+        grid = _through(self._tower.vision_model.features[self._cut :], grid)  # type: ignore[index, union-attr]
+        patches_BNV = grid.flatten(2).transpose(1, 2)
+        return patches_BNV.mean(1), patches_BNV
+
+    def fingerprint(self) -> str:
+        """Changes with the weights of what runs ahead."""
+        kept = self._tower if self._cut is None else self._tower.vision_model.features[: self._cut]  # type: ignore[index, union-attr]
+        digest = hashlib.sha256()
+        for name, tensor in kept.state_dict().items():
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class StoredViews:
+    """What the layers that run ahead made of every picture and view: half-precision arrays on disk, mapped."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self._arrays = arrays
+
+    @classmethod
+    def make(cls, folder: Path, pictures: Pictures, tower: SplitTower, *, device: torch.device, tick: Tick) -> StoredViews:
+        """Run every picture and view once, or map what an earlier start of the same run has made.
+
+        The folder's name holds the fingerprints of pictures and weights; `done.json` is written last.
+        """
+        mark = hashlib.sha256((pictures.fingerprint() + tower.fingerprint()).encode()).hexdigest()[:16]
+        folder = folder / mark
+        if not (folder / "done.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            count = _fill(folder, pictures, tower, device, tick)
+            replace_file(folder / "done.json", json.dumps({"arrays": count}).encode())
+        count = json.loads((folder / "done.json").read_text(encoding="utf-8"))["arrays"]
+        return cls([np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(count)])
+
+    def take(self, rows: Sequence[int], views: Sequence[int], device: torch.device) -> tuple[Tensor, ...]:
+        """The stored tensors of each (picture, view) as float32."""
+        picked = [np.stack([array[r, v] for r, v in zip(rows, views, strict=True)]) for array in self._arrays]
+        return tuple(torch.from_numpy(array).to(device, torch.float32) for array in picked)
+
+
+def _fill(folder: Path, pictures: Pictures, tower: SplitTower, device: torch.device, tick: Tick) -> int:
+    run, total = tower.ahead(), len(pictures) * pictures.views
+    pairs = [(row, view) for row in range(len(pictures)) for view in range(pictures.views)]
+    arrays: list[np.ndarray] = []
+    for start in range(0, total, AHEAD):
+        part = pairs[start : start + AHEAD]
+        rows, views = zip(*part, strict=True)
+        for i, tensor in enumerate(run(pictures.pixels(rows, views).to(device))):
+            if len(arrays) == i:
+                shape = (len(pictures), pictures.views, *tensor.shape[1:])
+                arrays.append(open_memmap(folder / f"{i}.npy", mode="w+", dtype=np.float16, shape=shape))
+            arrays[i][list(rows), list(views)] = tensor.cpu().numpy()
+        tick("seeing pictures", start + len(part), total)
+    for array in arrays:
+        array.flush()  # type: ignore[attr-defined]
+    return len(arrays)
+
+
+def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Some of MobileNetV2's layers; the first and last are one activated convolution each."""
+    for layer in layers:
+        x = F.relu6(layer[0](x)) if isinstance(layer, nn.ModuleList) else layer(x)
+    return x
+
+
+def _seed_of(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _bytes(source: Any) -> bytes:
+    return source if isinstance(source, bytes) else source.tobytes()

@@ -1,0 +1,246 @@
+"""What a training recipe says: the model, the data, the pictures' augmentation, the steps, the validation.
+
+Knows every key, its default and its range; `flmr.recipe` turns TOML into these dataclasses.  Opens no data and builds
+no model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from flmr.errors import InvalidRecipe
+from flmr.recipe import from_table, load_recipe
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Where the model comes from: a checkpoint to start from, or towers and the settings that join them.
+
+    start: a checkpoint folder; nothing else of this table is read then.
+    text_tower: a folder with a BERT-layout model and its vocab.txt, or an installed Python package that carries one in
+    its folder `model`; "" builds one from `text_config` with random weights.
+    vocabulary: a vocab.txt for a text tower built from `text_config`; without it `vocabulary_size` word pieces are
+    learned from the training passages and questions.
+    vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz, else random) or "clip" (random weights
+    of `vision_config`; a published CLIP comes with a checkpoint in `start`).
+    config: the fields of FLMRConfig, by their published names (dim, mapping_network_prefix_length, ...).
+    init_linear: "pca" starts the projection to `dim` at the principal directions of the text tower's own states on
+    training passages; "random" leaves the model's own initialisation.
+    """
+
+    start: Path | None = None
+    text_tower: str = ""
+    text_config: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: Path | None = None
+    vocabulary_size: int = 0
+    vision_tower: Literal["none", "mobilenet_v2", "clip"] = "none"
+    vision_weights: Path | None = None
+    vision_config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    init_linear: Literal["random", "pca"] = "random"
+    query_maxlen: int = 32
+    doc_maxlen: int = 256
+
+    def __post_init__(self) -> None:
+        learns = self.text_config and (self.vocabulary or self.vocabulary_size)
+        if self.start is None and not self.text_tower and not learns:
+            raise InvalidRecipe("[model] needs start, or text_tower, or text_config with vocabulary or vocabulary_size")
+        _at_least("model", self, 4, "query_maxlen", "doc_maxlen")
+        _at_least("model", self, 0, "vocabulary_size")
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """What is learned from: passages, questions, and which of their parts take part.
+
+    where, valid_where: keep the questions whose metadata match, `{source = "squad"}` or `{source = ["squad", "npl"]}`.
+    qrels, valid_qrels: judgments where the questions do not carry positive_ids; a grade below min_grade is no positive.
+    group_by: a metadata key of the questions; a batch then holds one group only, and `weights` says how often in an
+    epoch a question of a group is drawn (default 1).
+    strict: an unreadable line or picture stops the run; else it is counted and reported.
+    """
+
+    passages: Path
+    questions: Path
+    valid_questions: Path | None = None
+    qrels: Path | None = None
+    valid_qrels: Path | None = None
+    min_grade: int = 1
+    where: Mapping[str, Any] = field(default_factory=dict)
+    valid_where: Mapping[str, Any] = field(default_factory=dict)
+    use_images: bool = True
+    use_text: bool = True
+    use_instructions: bool = True
+    group_by: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.use_images and not self.use_text:
+            raise InvalidRecipe("[data] use_images and use_text are both false: nothing is left to ask with")
+        if self.weights and not self.group_by:
+            raise InvalidRecipe("[data] weights needs group_by, the metadata key that names the groups")
+        if any(weight < 0 for weight in self.weights.values()):
+            raise InvalidRecipe("[data] weights must not be negative")
+
+
+@dataclass(frozen=True)
+class AugmentRecipe:
+    """How training pictures are varied; the picture as it is always takes part too.
+
+    views: how many fixed variations of each picture there are; 0 means none.  They are drawn once from the seed, so
+    that a frozen vision tower sees each of them once in the whole run.
+    rotate: degrees to either side.  zoom, shift: fractions of the side.  brightness, contrast, saturation: relative
+    change.  hue: turns of the colour circle.  flip, grayscale: probabilities.  noise: standard deviation, white = 1.
+    """
+
+    views: int = 0
+    flip: float = 0.5
+    rotate: float = 15.0
+    zoom: float = 0.15
+    shift: float = 0.1
+    brightness: float = 0.2
+    contrast: float = 0.3
+    saturation: float = 0.5
+    hue: float = 0.05
+    grayscale: float = 0.1
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("augment", self, 0, *(f.name for f in dataclasses.fields(self)))
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Passages added to a batch for each of its questions, beside the positives of the others.
+
+    count: how many.  same, differ: metadata keys (or "title") in which a negative equals, or does not equal, the
+    question's positive; both empty means any passage.
+    """
+
+    count: int
+    same: tuple[str, ...] = ()
+    differ: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _at_least("negatives", self, 1, "count")
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """The steps of one stage.
+
+    steps: optimiser steps; epochs: passes over the questions, read where steps is 0.
+    learning_rate_*: of the text towers, the vision tower, the mapping networks and the projections to `dim`; 0 freezes
+    the group, and a frozen tower runs without dropout.
+    text_layers, vision_layers: how many of the last layers of a tower that is not frozen move; 0 means all of them.
+    warmup: steps of linear rise; then `schedule`, down to zero at the last step ("constant" does not fall).
+    temperature: scores are divided by it; published: 1 (none).
+    choose: which weights the stage hands on: "best" on validation, or "last".
+    cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at most
+    so many megabytes each; else they run in every step.
+    precision: "auto" is bfloat16 autocast on CUDA and on CPUs with bfloat16 arithmetic, else float32.
+    """
+
+    name: str = ""
+    steps: int = 0
+    epochs: float = 0.0
+    batch_size: int = 32
+    learning_rate_text: float = 0.0
+    learning_rate_vision: float = 0.0
+    learning_rate_mapping: float = 0.0
+    learning_rate_linear: float = 0.0
+    text_layers: int = 0
+    vision_layers: int = 0
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: int = 0
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+    negatives: tuple[Negatives, ...] = ()
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    cache_mb: int = 8192
+    evaluate_every: int = 0
+    save_every: int = 200
+    choose: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        numbers = [f.name for f in dataclasses.fields(self) if f.type in ("int", "float")]
+        _at_least("train", self, 0, *numbers)
+        _at_least("train", self, 1, "batch_size", "save_every")
+        if self.temperature <= 0:
+            raise InvalidRecipe("[train] temperature must be above 0")
+        if self.label_smoothing >= 1:
+            raise InvalidRecipe("[train] label_smoothing must be below 1")
+
+
+@dataclass(frozen=True)
+class EvaluateRecipe:
+    """How the validation questions choose the step: exact MaxSim over the passages, every positive of grade 1.
+
+    measure: the one that chooses, by its name in flmr.evaluate: strict_recall@K, set_recall@K, MRR@10 or nDCG@10.
+    by: a metadata key of the questions; the measure is then the mean over its groups, each reported.
+    passages: at most so many passages, the positives and a seeded sample of the others; 0 means all of them.
+    questions: at most so many, a seeded sample; 0 means all.
+    """
+
+    measure: str = "strict_recall@5"
+    ks: tuple[int, ...] = (1, 5, 10, 100)
+    by: str = ""
+    passages: int = 0
+    questions: int = 0
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        known = [f"{name}@{k}" for k in self.ks for name in ("strict_recall", "set_recall")] + ["MRR@10", "nDCG@10"]
+        if self.measure not in known:
+            raise InvalidRecipe(f"[evaluate] measure must be one of {', '.join(known)}, not {self.measure!r}")
+        _at_least("evaluate", self, 0, "passages", "questions")
+        _at_least("evaluate", self, 1, "batch_size")
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """A whole training run.  Each [[stage]] overrides keys of [train] and starts from the weights of the one before."""
+
+    model: ModelRecipe
+    data: DataRecipe
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    train: TrainRecipe = field(default_factory=TrainRecipe)
+    stage: tuple[Mapping[str, Any], ...] = ()
+    evaluate: EvaluateRecipe = field(default_factory=EvaluateRecipe)
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for stage in self.stages():
+            if not stage.steps and not stage.epochs:
+                raise InvalidRecipe(f"stage {stage.name!r} has neither steps nor epochs")
+            if self.data.valid_questions is None and stage.evaluate_every:
+                raise InvalidRecipe("evaluate_every needs [data] valid_questions")
+
+    def stages(self) -> tuple[TrainRecipe, ...]:
+        """The stages in order, each complete: its own keys over those of [train]."""
+        complete = []
+        for i, table in enumerate(self.stage or ({},), start=1):
+            own = from_table(table, TrainRecipe, where=f"stage {i}")
+            values = {key: getattr(own, key) for key in table}
+            name = own.name or self.train.name or f"stage {i}"
+            complete.append(dataclasses.replace(self.train, **{**values, "name": name}))
+        return tuple(complete)
+
+
+def load_training_recipe(path: str | Path) -> TrainingRecipe:
+    """Read a training recipe; raises InvalidRecipe naming the file and the key."""
+    return load_recipe(path, TrainingRecipe)
+
+
+def _at_least(table: str, recipe: Any, lowest: int, *names: str) -> None:
+    for name in names:
+        if getattr(recipe, name) < lowest:
+            raise InvalidRecipe(f"[{table}] {name} must be at least {lowest}, not {getattr(recipe, name)}")

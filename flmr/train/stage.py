@@ -1,0 +1,180 @@
+"""One stage made ready: which weights move, what frozen towers are run ahead, which batches are dealt.
+
+Knows how a recipe's stage turns a model and data into the two sides that are encoded in every step.  Knows no optimiser
+step and writes only the store of picture features.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flmr.model.encoder import FLMREncoder
+from flmr.train.dataset import QuestionSet, Tick, TrainingData
+from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
+from flmr.train.pictures import Pictures, SplitTower, StoredViews
+from flmr.train.recall import RecalledTower, recalling
+from flmr.train.recipe import AugmentRecipe, TrainingRecipe, TrainRecipe
+from flmr.train.sampler import Batch, NegativeSampler, QuestionSampler, make_batch
+
+MEGABYTE = 1 << 20
+TEXTS_AT_ONCE = 32  # texts of like length, so that little is padded
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data in the model's terms, the same for all stages: ids of texts, pictures of questions."""
+
+    model: Any
+    passages: TokenizedTexts
+    train: TokenizedTexts
+    valid: TokenizedTexts | None
+    train_pictures: Pictures | None
+    valid_pictures: Pictures | None
+
+
+def prepare(model: Any, tokenizers: tuple[Any, Any], data: TrainingData, recipe: TrainingRecipe) -> Prepared:
+    """Tokenise every text as the encoder would.  Raises InvalidRecipe where pictures meet a model that reads text only."""
+    query_tokenizer, context_tokenizer = tokenizers
+    encoder = FLMREncoder(model, query_tokenizer, context_tokenizer, device=str(model.device))
+    passages = TokenizedTexts.of(context_tokenizer, [encoder.passage_text(passage) for passage in data.passages])
+
+    def side(questions: QuestionSet, augment: AugmentRecipe) -> tuple[TokenizedTexts, Pictures | None]:
+        texts = TokenizedTexts.of(query_tokenizer, [encoder.query_text(q.query) for q in questions.questions])
+        if not questions.pictures or not model.config.use_vision_encoder:
+            return texts, None
+        return texts, Pictures(questions.pictures, model.config, augment, seed=recipe.seed)
+
+    train, train_pictures = side(data.train, recipe.augment)
+    valid, valid_pictures = side(data.valid, AugmentRecipe()) if data.valid is not None else (None, None)
+    return Prepared(model, passages, train, valid, train_pictures, valid_pictures)
+
+
+@dataclass(frozen=True)
+class ReadyStage:
+    """Everything that a step of this stage needs."""
+
+    queries: QuerySide
+    passages: PassageSide
+    valid_queries: QuerySide | None
+    frozen: tuple[torch.nn.Module, ...]
+    sampler: QuestionSampler
+    negatives: tuple[NegativeSampler, ...]
+    positives: tuple[frozenset[int], ...]
+    seed: int
+    steps: int
+
+    def deal(self, step: int) -> tuple[Batch, np.ndarray]:
+        """The batch of a step and the view of each of its pictures: a pure function of (seed, step)."""
+        rng = np.random.default_rng([self.seed, step, 1])
+        batch = make_batch(self.sampler.rows(step), self.positives, self.negatives, rng)
+        views_B = rng.integers(self.queries.views, size=len(batch.question_rows))
+        return batch, views_B
+
+    def set_modes(self, model: Any, *, training: bool) -> None:
+        """Training mode but for what does not move: a frozen tower drops nothing out."""
+        model.train(training)
+        for module in self.frozen:
+            module.eval()
+
+
+@contextlib.contextmanager
+def ready_stage(
+    prepared: Prepared, data: TrainingData, stage: TrainRecipe, recipe: TrainingRecipe, *, seed: int, folder: Path, tick: Tick
+) -> Iterator[ReadyStage]:
+    """Run frozen towers ahead, and within the block let the model use what they gave."""
+    model = prepared.model
+    frozen = _frozen_modules(model, stage)
+    train_queries = _query_side(model, prepared.train, data.train, prepared.train_pictures, stage, folder, tick)
+    valid_queries = None
+    if data.valid is not None and prepared.valid is not None:
+        pictures = prepared.valid_pictures
+        valid_queries = _query_side(model, prepared.valid, data.valid, pictures, stage, folder, tick)
+    sampler = QuestionSampler(data.train.groups, batch_size=stage.batch_size, seed=seed, weights=recipe.data.weights)
+    ready = ReadyStage(
+        queries=train_queries,
+        passages=PassageSide(model, prepared.passages),
+        valid_queries=valid_queries,
+        frozen=frozen,
+        sampler=sampler,
+        negatives=tuple(NegativeSampler(data.passages, spec) for spec in stage.negatives),
+        positives=data.train.positives,
+        seed=seed,
+        steps=stage.steps or max(1, round(stage.epochs * sampler.batches_per_epoch)),
+    )
+    with recalling(model, _recalled_towers(prepared, stage, tick)):
+        yield ready
+
+
+def _frozen_modules(model: Any, stage: TrainRecipe) -> tuple[torch.nn.Module, ...]:
+    modules: list[torch.nn.Module] = []
+    if not stage.learning_rate_text:
+        modules += [model.query_text_encoder, model.context_text_encoder]
+    if model.config.use_vision_encoder:
+        if not stage.learning_rate_vision:
+            modules += [model.query_vision_encoder]
+        if not stage.learning_rate_mapping:
+            modules += [model.query_vision_projection]
+    if model.config.use_transformer_mapping_network and not stage.learning_rate_mapping:
+        modules += [model.transformer_mapping_network]
+    return tuple(modules)
+
+
+def _query_side(
+    model: Any,
+    texts: TokenizedTexts,
+    questions: QuestionSet,
+    pictures: Pictures | None,
+    stage: TrainRecipe,
+    folder: Path,
+    tick: Tick,
+) -> QuerySide:
+    picture_of = np.array([-1 if row is None else row for row in questions.picture_of], np.int64)
+    if pictures is None:
+        return QuerySide(model, texts, np.full(len(questions), -1), None, None, None)
+    moving = 0 if not stage.learning_rate_vision else stage.vision_layers or None
+    tower = SplitTower(model.query_vision_encoder, moving)
+    stored = None
+    if tower.runs_ahead and _megabytes_of_pictures(pictures, tower) <= stage.cache_mb:
+        stored = StoredViews.make(folder, pictures, tower, device=model.device, tick=tick)
+    return QuerySide(model, texts, picture_of, pictures, tower, stored)
+
+
+def _megabytes_of_pictures(pictures: Pictures, tower: SplitTower) -> float:
+    one = sum(tensor[0].numel() for tensor in tower.ahead()(pictures.pixels([0], [0]).to(tower.device)))
+    return 2 * one * len(pictures) * pictures.views / MEGABYTE
+
+
+def _recalled_towers(prepared: Prepared, stage: TrainRecipe, tick: Tick) -> dict[str, RecalledTower]:
+    """Stand-ins for the text towers, filled; none where the towers move or their states would need too much memory."""
+    model = prepared.model
+    texts = [prepared.passages, prepared.train, *([prepared.valid] if prepared.valid is not None else [])]
+    tokens = sum(int(part.lengths.sum()) for part in texts)
+    if stage.learning_rate_text or 4 * tokens * model.config.text_config.hidden_size / MEGABYTE > stage.cache_mb:
+        return {}
+    query_tower = RecalledTower(model.query_text_encoder)
+    context_tower = RecalledTower(model.context_text_encoder)
+    for part in texts[1:]:
+        _recall(model.query_text_encoder, part, query_tower, tick)
+    _recall(model.context_text_encoder, prepared.passages, context_tower, tick)
+    return {"query_text_encoder": query_tower, "context_text_encoder": context_tower}
+
+
+@torch.no_grad()
+def _recall(tower: Any, texts: TokenizedTexts, recalled: RecalledTower, tick: Tick) -> None:
+    """Run a tower over different texts, in an order and batches that depend on nothing but the texts."""
+    tower.eval()
+    _, first = np.unique(texts.ids.numpy(), axis=0, return_index=True)
+    order = first[np.lexsort((first, texts.lengths[first]))]
+    for start in range(0, len(order), TEXTS_AT_ONCE):
+        ids, attention = texts.take(order[start : start + TEXTS_AT_ONCE].tolist())
+        device = next(tower.parameters()).device
+        states_BLH = tower(ids.to(device), attention.to(device))[0]
+        recalled.store(ids, states_BLH.cpu())
+        tick("reading texts", start + len(ids), len(order))

@@ -1,0 +1,92 @@
+"""How good the weights are now: every validation question against every candidate passage, exactly.
+
+Knows encoding, exact MaxSim and the measures of flmr.evaluate.  Knows nothing of training.
+
+Shapes: Q questions, N passages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flmr.evaluate import Report, evaluate_run
+from flmr.ops.maxsim import maxsim
+from flmr.records import Passage
+from flmr.train.dataset import QuestionSet, Tick
+from flmr.train.encode import PassageSide, QuerySide
+from flmr.train.recipe import EvaluateRecipe
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The measure that chooses, and the full report of each group ("" where there is one only)."""
+
+    value: float
+    reports: dict[str, Report]
+
+    def values(self) -> dict[str, float]:
+        """Every strict measure by name, `group/name` where there are groups."""
+        return {
+            f"{group}/{row.measure}" if group else row.measure: row.value
+            for group, report in self.reports.items()
+            for row in report.rows
+        }
+
+
+def validate(
+    queries: QuerySide,
+    passages: PassageSide,
+    questions: QuestionSet,
+    records: tuple[Passage, ...],
+    candidates: np.ndarray,
+    recipe: EvaluateRecipe,
+    tick: Tick,
+) -> Validation:
+    """Rank the candidates for every question and measure; the model must be in evaluation mode."""
+    with torch.no_grad():
+        scores_QN = _score_all(queries, passages, candidates, recipe.batch_size, tick)
+    depth = min(len(candidates), max(*recipe.ks, 10))
+    top_QK = torch.from_numpy(scores_QN).topk(depth, dim=1)
+    ids = [records[row].id for row in candidates]
+    reports = {}
+    for group in sorted(set(questions.groups)):
+        rows = [i for i, g in enumerate(questions.groups) if g == group]
+        run = {
+            questions.questions[i].id: [
+                (ids[n], float(score)) for n, score in zip(top_QK.indices[i], top_QK.values[i], strict=True)
+            ]
+            for i in rows
+        }
+        qrels = {questions.questions[i].id: {records[row].id: 1 for row in questions.positives[i]} for i in rows}
+        reports[group] = evaluate_run(run, qrels, ks=recipe.ks, num_passages=len(candidates))
+    return Validation(float(np.mean([report.value(recipe.measure) for report in reports.values()])), reports)
+
+
+def _score_all(
+    queries: QuerySide, passages: PassageSide, candidates: np.ndarray, batch_size: int, tick: Tick
+) -> np.ndarray:
+    """Scores (Q, N) in the order of the candidates; documents of like length are padded together."""
+    Q, N = len(queries.picture_of), len(candidates)
+    scores_QN = np.empty((Q, N), np.float32)
+    encoded = list(_encode_queries(queries, batch_size))
+    order = np.argsort(passages.texts.lengths[candidates], kind="stable")
+    for start in range(0, N, batch_size):
+        columns = order[start : start + batch_size]
+        document_NLD, mask_NL = passages.encode(candidates[columns].tolist())
+        for rows, query_BLD, query_mask_BL in encoded:
+            part = maxsim(query_BLD, document_NLD.float(), query_mask=query_mask_BL, document_mask=mask_NL)
+            scores_QN[np.ix_(rows, columns)] = part.cpu().numpy()
+        tick("validating", min(start + batch_size, N), N)
+    return scores_QN
+
+
+def _encode_queries(queries: QuerySide, batch_size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    for start in range(0, len(queries.picture_of), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(queries.picture_of)))
+        query_BLD, mask_BL = queries.encode(rows, np.zeros(len(rows), np.int64))
+        yield rows, query_BLD.float(), mask_BL

@@ -1,0 +1,96 @@
+"""A tiny knowledge base of coloured squares and a recipe for a tiny model, made anew for each test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+COLOURS = {
+    "red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 230), "yellow": (230, 220, 30),
+    "black": (10, 10, 10), "white": (245, 245, 245), "pink": (240, 130, 200), "cyan": (20, 220, 220),
+}  # fmt: skip
+QUESTIONS = {"use": "What is it used for?", "origin": "Where does it come from?"}
+
+RECIPE = """
+seed = 3
+
+[model]
+text_config = {{ hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 64 }}
+vocabulary_size = 320
+vision_tower = "clip"
+vision_config = {{ hidden_size = 32, intermediate_size = 48, num_hidden_layers = 2, num_attention_heads = 2, image_size = 16, patch_size = 8 }}
+query_maxlen = 24
+doc_maxlen = 32
+[model.config]
+dim = 16
+mapping_network_prefix_length = 4
+mask_instruction_token = ":"
+use_transformer_mapping_network = true
+transformer_mapping_config_base = {{ hidden_size = 32, num_attention_heads = 2, intermediate_size = 64 }}
+transformer_mapping_num_hidden_layers = 1
+
+[data]
+passages = "passages.jsonl"
+questions = "questions.jsonl"
+valid_questions = "questions.jsonl"
+
+[augment]
+views = 1
+
+[train]
+steps = 12
+batch_size = 8
+learning_rate_text = 1e-3
+learning_rate_vision = 1e-3
+learning_rate_mapping = 1e-3
+learning_rate_linear = 1e-3
+warmup = 2
+precision = "float32"
+evaluate_every = 6
+save_every = 4
+{extra}
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A folder with passages, questions about pictures, and the pictures."""
+    (tmp_path / "images").mkdir()
+    passages, questions = [], []
+    for name, rgb in COLOURS.items():
+        Image.new("RGB", (20, 20), rgb).save(tmp_path / "images" / f"{name}.png")
+        for kind, question in QUESTIONS.items():
+            text = f"The {name} square is for {name} things." if kind == "use" else f"It is from {name} land."
+            passages.append({"id": f"{name}-{kind}", "title": name, "text": text, "entity": name, "kind": kind})
+            questions.append(
+                {"id": f"q-{name}-{kind}", "text": question, "instruction": "Find the answer:", "entity": name,
+                 "image": f"images/{name}.png", "positive_ids": [f"{name}-{kind}"], "kind": kind}
+            )  # fmt: skip
+    write_jsonl(tmp_path / "passages.jsonl", passages)
+    write_jsonl(tmp_path / "questions.jsonl", questions)
+    return tmp_path
+
+
+@pytest.fixture
+def write_recipe(world: Path) -> Callable[..., Path]:
+    """Write the tiny recipe into the world, some of its text replaced and some added."""
+
+    def write(*replacements: tuple[str, str], extra: str = "", name: str = "tiny.toml") -> Path:
+        text = RECIPE.format(extra=extra)
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        path = world / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
