@@ -76,3 +76,7 @@ class MissingExtra(FlmrError, ImportError):
 
 class NativeError(FlmrError, RuntimeError):
     """The native library is missing or refuses; the message says how to build it."""
+
+
+class TrainingDiverged(FlmrError, ArithmeticError):
+    """The loss or its gradient is not a finite number any more."""
