@@ -1,0 +1,220 @@
+// The table of contents of the native side: what Python may call, with every type and shape checked and the GIL released.
+//
+// Arrays come in row order and are never converted here (noconvert): flmr/ops/arrays.py has made them ready.  Read-only
+// arrays, memory maps among them, are welcome.  Results are written into arrays that Python allocated.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <optional>
+
+#include "kernels.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+struct Half {
+  uint16_t bits;
+};
+
+}  // namespace
+
+template <>
+struct nb::detail::dtype_traits<Half> {
+  static constexpr dlpack::dtype value{static_cast<uint8_t>(dlpack::dtype_code::Float), 16, 1};
+  static constexpr auto name = nb::detail::const_name("float16");
+};
+
+namespace {
+
+using namespace nb::literals;
+
+template <class T, size_t axes>
+using In = nb::ndarray<const T, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
+template <class T, size_t axes>
+using Out = nb::ndarray<T, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
+using Vectors = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;  // float16 or float32
+
+int64_t size(const auto& array, size_t axis) { return static_cast<int64_t>(array.shape(axis)); }
+
+void need(bool holds, const char* what) {
+  if (!holds) throw nb::value_error(what);
+}
+
+flmr::Rows rows_of(const Vectors& array) {
+  const bool half = array.dtype() == nb::dtype<Half>();
+  need(half || array.dtype() == nb::dtype<float>(), "vectors must be float16 or float32");
+  need(array.shape(1) > 0, "vectors must have at least one dimension");
+  return {array.data(), half, size(array, 0), size(array, 1)};
+}
+
+flmr::Ragged ragged_of(const Vectors& array, const In<int64_t, 1>& offsets) {
+  need(offsets.shape(0) > 0, "offsets must not be empty");
+  return {rows_of(array), offsets.data(), size(offsets, 0) - 1};
+}
+
+flmr::Run run_of(int threads, const std::string& isa) {
+  need(threads >= 1, "threads must be at least 1");
+  return {isa.c_str(), threads};
+}
+
+void need_packed(size_t bytes, size_t dim, int nbits) {
+  need(nbits == 1 || nbits == 2 || nbits == 3 || nbits == 4 || nbits == 8, "nbits must be 1, 2, 3, 4 or 8");
+  need(dim > 0 && bytes == (dim * static_cast<size_t>(nbits) + 7) / 8, "packed rows have the wrong number of bytes");
+}
+
+const uint16_t* bits_of(const In<Half, 1>& scales) { return reinterpret_cast<const uint16_t*>(scales.data()); }
+
+void maxsim(Vectors queries, In<int64_t, 1> query_offsets, Vectors documents, In<int64_t, 1> document_offsets,
+            Out<float, 2> scores, int threads, const std::string& isa) {
+  const flmr::Ragged q = ragged_of(queries, query_offsets), d = ragged_of(documents, document_offsets);
+  need(q.rows.dim == d.rows.dim, "queries and documents disagree in D");
+  need(size(scores, 0) == q.items && size(scores, 1) == d.items, "scores have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::maxsim(q, d, scores.data(), run);
+}
+
+void assign(Vectors vectors, In<float, 2> centroids, Out<uint32_t, 1> codes, Out<float, 1> distances, int threads,
+            const std::string& isa) {
+  const flmr::Rows rows = rows_of(vectors);
+  need(size(centroids, 1) == rows.dim && centroids.shape(0) > 0, "centroids have the wrong shape");
+  need(size(codes, 0) == rows.count && size(distances, 0) == rows.count, "results have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::assign(rows, centroids.data(), size(centroids, 0), codes.data(), distances.data(), run);
+}
+
+void pack(In<uint8_t, 2> levels, int nbits, Out<uint8_t, 2> packed) {
+  need_packed(packed.shape(1), levels.shape(1), nbits);
+  need(packed.shape(0) == levels.shape(0), "packed has the wrong shape");
+  nb::gil_scoped_release release;
+  flmr::pack(levels.data(), size(levels, 0), size(levels, 1), nbits, packed.data());
+}
+
+void unpack(In<uint8_t, 2> packed, int nbits, Out<uint8_t, 2> levels) {
+  need_packed(packed.shape(1), levels.shape(1), nbits);
+  need(packed.shape(0) == levels.shape(0), "levels have the wrong shape");
+  nb::gil_scoped_release release;
+  flmr::unpack(packed.data(), size(packed, 0), size(levels, 1), nbits, levels.data());
+}
+
+void quantize(In<float, 2> residuals, In<float, 1> levels, int nbits, Out<uint8_t, 2> packed, Out<Half, 1> scales,
+              int threads, const std::string& isa) {
+  need_packed(packed.shape(1), residuals.shape(1), nbits);
+  need(levels.shape(0) == size_t{1} << nbits, "there must be 2**nbits levels");
+  need(packed.shape(0) == residuals.shape(0) && scales.shape(0) == residuals.shape(0), "results have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::quantize(residuals.data(), size(residuals, 0), size(residuals, 1), levels.data(), nbits, packed.data(),
+                 reinterpret_cast<uint16_t*>(scales.data()), run);
+}
+
+void dequantize(In<uint8_t, 2> packed, In<Half, 1> scales, In<float, 1> levels, int nbits, Out<float, 2> residuals,
+                int threads, const std::string& isa) {
+  need_packed(packed.shape(1), residuals.shape(1), nbits);
+  need(levels.shape(0) == size_t{1} << nbits, "there must be 2**nbits levels");
+  need(packed.shape(0) == residuals.shape(0) && packed.shape(0) == scales.shape(0), "arrays disagree in T");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::dequantize(packed.data(), bits_of(scales), size(packed, 0), size(residuals, 1), levels.data(), nbits,
+                   residuals.data(), run);
+}
+
+nb::object probe(In<float, 2> centroid_scores_QK, In<int64_t, 1> list_offsets, In<uint32_t, 1> list_items,
+                 int64_t nprobe, int64_t num_items, int threads, const std::string& isa) {
+  need(list_offsets.shape(0) == centroid_scores_QK.shape(1) + 1, "centroid scores and list offsets disagree in K");
+  need(nprobe >= 1 && num_items >= 0, "nprobe must be at least 1, num_items at least 0");
+  const flmr::Run run = run_of(threads, isa);
+  auto found = std::make_unique<std::vector<uint32_t>>();
+  {
+    nb::gil_scoped_release release;
+    *found = flmr::probe(centroid_scores_QK.data(), size(centroid_scores_QK, 0), size(centroid_scores_QK, 1),
+                         list_offsets.data(), list_items.data(), size(list_items, 0), nprobe, num_items, run);
+  }
+  uint32_t* data = found->data();
+  const size_t count = found->size();
+  nb::capsule owner(found.release(), [](void* p) noexcept { delete static_cast<std::vector<uint32_t>*>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, uint32_t, nb::ndim<1>>(data, {count}, owner));
+}
+
+void approximate(In<float, 2> centroid_scores_KQ, In<uint32_t, 1> codes, In<int64_t, 1> offsets, In<uint32_t, 1> items,
+                 Out<float, 1> scores, int threads, const std::string& isa) {
+  need(offsets.shape(0) > 0 && scores.shape(0) == items.shape(0), "offsets or scores have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::approximate(centroid_scores_KQ.data(), size(centroid_scores_KQ, 0), size(centroid_scores_KQ, 1), codes.data(),
+                    size(codes, 0), offsets.data(), size(offsets, 0) - 1, items.data(), size(items, 0), scores.data(),
+                    run);
+}
+
+void score(In<float, 2> query, In<uint32_t, 1> items, In<int64_t, 1> offsets, In<uint32_t, 1> codes,
+           In<uint8_t, 2> packed, In<Half, 1> scales, In<float, 2> centroids, In<float, 1> levels, int nbits,
+           Out<float, 1> scores, int threads, const std::string& isa) {
+  need_packed(packed.shape(1), query.shape(1), nbits);
+  need(levels.shape(0) == size_t{1} << nbits, "there must be 2**nbits levels");
+  need(centroids.shape(1) == query.shape(1), "query and centroids disagree in D");
+  need(codes.shape(0) == packed.shape(0) && codes.shape(0) == scales.shape(0), "arrays disagree in T");
+  need(offsets.shape(0) > 0 && scores.shape(0) == items.shape(0), "offsets or scores have the wrong shape");
+  const flmr::Residuals vectors = {codes.data(),     packed.data(),     bits_of(scales), centroids.data(), levels.data(),
+                                   size(codes, 0), size(centroids, 0), size(query, 1),  nbits};
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::score(query.data(), size(query, 0), vectors, offsets.data(), size(offsets, 0) - 1, items.data(),
+              size(items, 0), scores.data(), run);
+}
+
+void score_flat(In<float, 2> query, In<uint32_t, 1> items, In<int64_t, 1> offsets, Vectors vectors,
+                Out<float, 1> scores, int threads, const std::string& isa) {
+  const flmr::Ragged documents = ragged_of(vectors, offsets);
+  need(size(query, 1) == documents.rows.dim, "query and vectors disagree in D");
+  need(scores.shape(0) == items.shape(0), "scores have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::score_flat(query.data(), size(query, 0), documents, items.data(), size(items, 0), scores.data(), run);
+}
+
+int64_t topk(In<float, 1> scores, std::optional<In<int64_t, 1>> ranks, Out<int64_t, 1> rows, const std::string& isa) {
+  need(!ranks || ranks->shape(0) == scores.shape(0), "scores and ranks disagree in length");
+  const int64_t* order = ranks ? ranks->data() : nullptr;
+  nb::gil_scoped_release release;
+  return flmr::topk(scores.data(), size(scores, 0), order, size(rows, 0), rows.data(), isa.c_str());
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  nb::register_exception_translator([](const std::exception_ptr& p, void*) {
+    try {
+      std::rethrow_exception(p);
+    } catch (const flmr::Refused& refused) {
+      PyErr_SetString(PyExc_ValueError, refused.what());
+    }
+  });
+  m.def("isas", &flmr::simd_names);
+  m.def("maxsim", &maxsim, "queries"_a.noconvert(), "query_offsets"_a.noconvert(), "documents"_a.noconvert(),
+        "document_offsets"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("assign", &assign, "vectors"_a.noconvert(), "centroids"_a.noconvert(), "codes"_a.noconvert(),
+        "distances"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("pack", &pack, "levels"_a.noconvert(), "nbits"_a, "packed"_a.noconvert());
+  m.def("unpack", &unpack, "packed"_a.noconvert(), "nbits"_a, "levels"_a.noconvert());
+  m.def("quantize", &quantize, "residuals"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a, "packed"_a.noconvert(),
+        "scales"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("dequantize", &dequantize, "packed"_a.noconvert(), "scales"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
+        "residuals"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("probe", &probe, "centroid_scores"_a.noconvert(), "list_offsets"_a.noconvert(), "list_items"_a.noconvert(),
+        "nprobe"_a, "num_items"_a, "threads"_a, "isa"_a);
+  m.def("approximate", &approximate, "centroid_scores"_a.noconvert(), "codes"_a.noconvert(), "offsets"_a.noconvert(),
+        "items"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("score", &score, "query"_a.noconvert(), "items"_a.noconvert(), "offsets"_a.noconvert(), "codes"_a.noconvert(),
+        "packed"_a.noconvert(), "scales"_a.noconvert(), "centroids"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
+        "out"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("score_flat", &score_flat, "query"_a.noconvert(), "items"_a.noconvert(), "offsets"_a.noconvert(),
+        "vectors"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("topk", &topk, "scores"_a.noconvert(), "ranks"_a.noconvert().none(), "rows"_a.noconvert(), "isa"_a);
+}

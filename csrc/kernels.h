@@ -1,0 +1,88 @@
+// The contract of the native side: plain functions on pointers and sizes.
+//
+// Legend: T packed vectors of N items, D dim, Q query rows, K centroids, L = 2^nbits levels, P bytes a packed residual.
+// All matrices are in row order.  Item i owns the vectors offsets[i] .. offsets[i+1].  What a caller cannot know to be
+// sound (items, offsets and codes come from files) is checked before it is used as an address: Refused is thrown.
+// Results are the same for any number of threads and for any other items in the same call.
+// No Python, no torch, no files here.
+
+#pragma once
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace flmr {
+
+struct Refused : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+// Rows of float32 or float16.
+struct Rows {
+  const void* data;
+  bool half;
+  int64_t count;  // rows
+  int64_t dim;
+};
+
+struct Ragged {
+  Rows rows;
+  const int64_t* offsets;  // [items + 1]
+  int64_t items;
+};
+
+// Vectors as centroid[code] + scale * levels[packed].
+struct Residuals {
+  const uint32_t* codes;    // [T]
+  const uint8_t* packed;    // [T][P]
+  const uint16_t* scales;   // [T] float16
+  const float* centroids;   // [K][D]
+  const float* levels;      // [L]
+  int64_t count, num_centroids, dim;
+  int nbits;
+};
+
+// How to run: an instruction set of simd_names() and a number of threads.
+struct Run {
+  const char* isa;
+  int threads;
+};
+
+std::vector<std::string> simd_names();  // what this processor has of what is compiled in, slowest first
+
+// scores[query][document]; a document without rows scores -inf, a query without rows 0 against the others.
+void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Run run);
+
+// Nearest centroid by squared L2, ties to the lower row, and that squared distance.
+void assign(const Rows& vectors, const float* centroids, int64_t num_centroids, uint32_t* codes, float* distances,
+            Run run);
+
+void pack(const uint8_t* levels, int64_t count, int64_t dim, int nbits, uint8_t* packed);
+void unpack(const uint8_t* packed, int64_t count, int64_t dim, int nbits, uint8_t* levels);
+void quantize(const float* residuals, int64_t count, int64_t dim, const float* levels, int nbits, uint8_t* packed,
+              uint16_t* scales, Run run);
+void dequantize(const uint8_t* packed, const uint16_t* scales, int64_t count, int64_t dim, const float* levels,
+                int nbits, float* residuals, Run run);
+
+// Union of the inverted lists of each query row's best centroids: ascending, each item once.
+std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64_t num_centroids,
+                            const int64_t* list_offsets, const uint32_t* list_items, int64_t list_size, int64_t nprobe,
+                            int64_t num_items, Run run);
+
+// MaxSim with every vector replaced by its centroid.
+void approximate(const float* centroid_scores_KQ, int64_t num_centroids, int64_t rows, const uint32_t* codes,
+                 int64_t count, const int64_t* offsets, int64_t num_items, const uint32_t* items, int64_t wanted,
+                 float* scores, Run run);
+
+// MaxSim of one query (Q rows of `dim` floats) against `wanted` items.
+void score(const float* query, int64_t rows, const Residuals& vectors, const int64_t* offsets, int64_t num_items,
+           const uint32_t* items, int64_t wanted, float* scores, Run run);
+void score_flat(const float* query, int64_t rows, const Ragged& documents, const uint32_t* items, int64_t wanted,
+                float* scores, Run run);
+
+// The best k: rows[], best first, ties to the lower rank (to the lower row where ranks is null); -inf and NaN never.
+// Returns how many.
+int64_t topk(const float* scores, int64_t count, const int64_t* ranks, int64_t k, int64_t* rows, const char* isa);
+
+}  // namespace flmr
