@@ -12,10 +12,13 @@ from conftest import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("records",),
-    ("roles", "ops", "recipe", "images"),
+    ("roles", "ops", "recipe", "images", "progress"),
     ("data", "model", "index", "evaluate"),
+    ("journal",),
+    ("build",),
     ("retriever",),
-    ("explain", "train"),
+    ("explain", "measure", "train"),
+    ("show",),
     ("demo",),
     ("cli",),
 )
@@ -25,7 +28,7 @@ HEAVY = {
     "transformers": {"model", "train"},
     "matplotlib": {"train"},
     "typer": {"cli"},
-    "rich": {"cli", "demo", "train"},
+    "rich": {"cli", "demo", "show", "progress"},
 }
 
 
