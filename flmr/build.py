@@ -1,0 +1,194 @@
+"""From passages to vectors: reading, batching, encoding, and the account of what could not be used.
+
+Knows readers and encoders, and the recipe of an index.  Knows nothing of how an index stores or searches vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from flmr.data import ReadReport, read_passages
+from flmr.errors import FlmrError, InvalidRecipe, UnreadableImage
+from flmr.journal import Encoded, Journal
+from flmr.progress import Report
+from flmr.recipe import load_recipe
+from flmr.records import MultiVectors, Passage
+from flmr.roles import Encoder
+
+DEFAULT_ENCODER = "LinWeizheDragon/PreFLMR_ViT-L"
+DEFAULT_BATCH = 128  # passages handed to the encoder at once, which cuts them to what its device holds
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """A table `[evaluate.NAME]` of an index recipe: the questions that measure the index.
+
+    qrels: judgments; without them the questions' own positive ids.  images: where relative image paths start, by
+    default the folder of the questions.  by: a key of the questions' metadata to report by as well.
+    """
+
+    questions: Path
+    qrels: Path | None = None
+    images: Path | None = None
+    ks: tuple[int, ...] = (5, 10, 100)
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class IndexRecipe:
+    """How an index is built: which passages, which encoder, how many bits.
+
+    encoder is a name that `flmr.load_encoder` knows; checkpoint is a folder, relative to the recipe; at most one of
+    them is given.  images: where relative image paths of the passages start, by default their file's folder.
+    """
+
+    passages: Path
+    images: Path | None = None
+    encoder: str | None = None
+    checkpoint: Path | None = None
+    nbits: int = 2
+    batch_size: int = DEFAULT_BATCH
+    keep_vectors: bool = False
+    seed: int = 0
+    evaluate: dict[str, QuestionSet] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.encoder is not None and self.checkpoint is not None:
+            raise InvalidRecipe("a recipe names an encoder or a checkpoint, not both")
+
+    @property
+    def encoder_name(self) -> str:
+        """What `load_encoder` is given."""
+        return str(self.checkpoint) if self.checkpoint is not None else self.encoder or DEFAULT_ENCODER
+
+
+def index_recipe(
+    source: Path,
+    *,
+    encoder: str | None = None,
+    nbits: int | None = None,
+    batch_size: int | None = None,
+    images: Path | None = None,
+) -> IndexRecipe:
+    """The recipe of a TOML file, or of a passage file alone; what is given here overrides what the file says."""
+    recipe = load_recipe(source, IndexRecipe) if source.suffix == ".toml" else IndexRecipe(passages=source)
+    given: dict[str, Any] = {"encoder": encoder, "nbits": nbits, "batch_size": batch_size, "images": images}
+    if encoder is not None:
+        recipe = replace(recipe, checkpoint=None)
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass
+class Account:
+    """What became of the passages: filled while they are read and encoded.
+
+    lines: which lines of a file were read and which refused.  unreadable: passage id -> why its image was refused.
+    """
+
+    encoded: int = 0
+    lines: ReadReport = field(default_factory=ReadReport)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> int:
+        """Lines and passages that were left out."""
+        return len(self.lines.skipped) + len(self.unreadable)
+
+
+def open_passages(
+    passages: Iterable[Passage] | str | Path,
+    *,
+    strict: bool,
+    account: Account,
+    image_folder: str | Path | None = None,
+) -> tuple[Iterable[Passage], int | None]:
+    """The passages of a file or an iterable, and how many there are where that is known without reading them."""
+    if isinstance(passages, str | Path):
+        path = Path(passages)
+        return read_passages(path, strict=strict, report=account.lines, image_folder=image_folder), count_records(path)
+    return passages, len(passages) if isinstance(passages, Sized) else None
+
+
+def encode_stream(
+    passages: Iterable[Passage],
+    encoder: Encoder,
+    *,
+    batch_size: int,
+    strict: bool,
+    account: Account,
+    report: Report,
+    total: int | None = None,
+    journal: Journal | None = None,
+) -> Iterator[tuple[Passage, np.ndarray]]:
+    """Each passage with its rows (n, D), encoded batch by batch; at most one batch is held in memory.
+
+    A passage whose image cannot be read is left out and entered in the account; strict raises UnreadableImage instead.
+    """
+    seen = 0
+    for batch in batches(passages, batch_size):
+        encoded = journal.replay(batch) if journal else None
+        if encoded is None:
+            encoded = encode_batch(batch, encoder, strict=strict)
+            if journal:
+                journal.append(batch, encoded)
+        account.unreadable.update(encoded.unreadable)
+        account.encoded += len(encoded.ids)
+        seen += len(batch)
+        report("encode", seen, total)
+        kept = [passage for passage in batch if passage.id not in encoded.unreadable]
+        yield from zip(kept, encoded.vectors, strict=True)
+
+
+def encode_batch(batch: list[Passage], encoder: Encoder, *, strict: bool) -> Encoded:
+    """Encode passages together, or one by one where an image among them cannot be read."""
+    try:
+        return Encoded(encoder.encode_passages(batch), tuple(p.id for p in batch))
+    except UnreadableImage:
+        pass
+    vectors: list[np.ndarray] = []
+    ids: list[str] = []
+    unreadable: dict[str, str] = {}
+    for passage in batch:
+        try:
+            vectors.append(encoder.encode_passages([passage])[0])
+            ids.append(passage.id)
+        except UnreadableImage as error:
+            if strict:
+                raise named(error, f"passage {passage.id!r}") from None
+            unreadable[passage.id] = str(error)
+    return Encoded(MultiVectors.from_list(vectors, dim=encoder.dim), tuple(ids), unreadable)
+
+
+def named(error: FlmrError, name: str) -> FlmrError:
+    """The same kind of error with the name of the thing in front, unless the message has it already."""
+    return error if name in str(error) else type(error)(f"{name}: {error}")
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def count_records(path: Path) -> int | None:
+    """Records of a JSONL or Parquet file, for progress; None where it cannot be told cheaply."""
+    try:
+        if path.suffix == ".gz":
+            return None
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return int(pq.read_metadata(path).num_rows)
+        with path.open("rb") as file:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    except (OSError, ValueError):
+        return None  # the reader says what is wrong

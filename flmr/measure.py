@@ -1,0 +1,247 @@
+"""Measuring a retriever: questions in, measures beside their chance level out.
+
+Knows question sets, controls (pictures or words left out) and the recall of a search against the exact one.  Knows no
+formula of a measure and no model.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from flmr.build import IndexRecipe, QuestionSet
+from flmr.data import Qrels, ReadReport, qrels_of, read_qrels, read_questions
+from flmr.errors import InvalidInput, StorageError
+from flmr.evaluate import Report, Run, evaluate_run, write_result, write_run
+from flmr.evaluate.result import find_commit
+from flmr.index import SearchParams
+from flmr.recipe import load_recipe
+from flmr.records import Query, Question
+from flmr.retriever import Progress, Retriever
+
+AGAINST_EXACT_KS = (10, 100)
+MAX_TEXTS_IN_MEMORY = 200_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How questions are asked.  drop_image and drop_text are controls: what is left must not be enough to answer."""
+
+    params: SearchParams = field(default_factory=SearchParams)
+    drop_image: bool = False
+    drop_text: bool = False
+    against_exact: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on one question set: all questions together, and by group where asked.
+
+    unreadable: query id -> why its picture could not be read; such a question counts as a miss.
+    against_exact: share of the exact search's best k that the search found, per k.
+    """
+
+    name: str
+    report: Report
+    groups: Mapping[str, Report]
+    run: Run
+    lines: ReadReport
+    unreadable: Mapping[str, str]
+    against_exact: Mapping[str, float]
+    encode_s: float
+    search_s: float
+    labels: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """All of it but the run, as JSON."""
+        return {
+            "report": self.report.to_dict(),
+            "groups": {value: report.to_dict() for value, report in self.groups.items()},
+            "skipped_lines": [str(line) for line in self.lines.skipped],
+            "unreadable_images": dict(self.unreadable),
+            "against_exact": dict(self.against_exact),
+            "encode_s": round(self.encode_s, 3),
+            "search_s": round(self.search_s, 3),
+            **self.labels,
+        }
+
+
+def question_sets(
+    queries: Path | None, qrels: Path | None, recipe: Path | None, **settings: Any
+) -> dict[str, QuestionSet]:
+    """The sets to measure by name: one from files, or all of a recipe; raises InvalidInput where there is none."""
+    if recipe is not None:
+        if queries is not None or qrels is not None:
+            raise InvalidInput("give --queries or --recipe, not both")
+        sets = load_recipe(recipe, IndexRecipe).evaluate
+        if not sets:
+            raise InvalidInput(f"recipe {str(recipe)!r} has no [evaluate.NAME] table to measure")
+        return sets
+    if queries is None:
+        raise InvalidInput("give --queries FILE, or --recipe RECIPE.toml with [evaluate.NAME] tables")
+    return {queries.stem: QuestionSet(queries, qrels, **settings)}
+
+
+def measure(
+    retriever: Retriever, name: str, questions: QuestionSet, options: Options, *, progress: Progress = False
+) -> Measured:
+    """Ask every question of a set that has a judgment and measure the ranking.
+
+    Raises InvalidInput where no question has one, and what the readers and the search raise.
+    """
+    lines = ReadReport()
+    read = list(read_questions(questions.questions, strict=options.strict, report=lines, image_folder=questions.images))
+    qrels = read_qrels(questions.qrels, strict=options.strict) if questions.qrels else qrels_of(read)
+    asked = [question for question in read if any(grade > 0 for grade in qrels.get(question.id, {}).values())]
+    if not asked:
+        raise InvalidInput(
+            f"none of the {len(read):,} questions of {questions.questions} has a judgment; give positive_ids or --qrels"
+        )
+    return measure_questions(
+        retriever, name, asked, qrels, options, ks=questions.ks, by=questions.by, lines=lines, progress=progress
+    )
+
+
+def measure_questions(
+    retriever: Retriever,
+    name: str,
+    asked: Sequence[Question],
+    qrels: Qrels,
+    options: Options,
+    *,
+    ks: Sequence[int],
+    by: str | None = None,
+    lines: ReadReport | None = None,
+    progress: Progress = False,
+) -> Measured:
+    """The same for questions at hand."""
+    depth = max(max(ks), max(AGAINST_EXACT_KS) if options.against_exact else 0)
+    queries = [_control(question.query, options) for question in asked]
+    found = retriever.search_many(queries, depth, params=options.params, strict=options.strict, progress=progress)
+    agreement: dict[str, float] = {}
+    if options.against_exact:
+        exact = retriever.search_many(queries, depth, params=SearchParams(exact=True), progress=progress)
+        agreement = {f"recall@{k}": _agreement(found.run, exact.run, k) for k in AGAINST_EXACT_KS}
+    texts = _passage_texts(retriever)
+
+    def report(some: Iterable[Question]) -> Report:
+        chosen = list(some)
+        return evaluate_run(
+            {question.id: found.run[question.id] for question in chosen},
+            {question.id: qrels[question.id] for question in chosen},
+            ks=tuple(ks),
+            answers={question.id: question.answers for question in chosen},
+            passage_text=texts,
+            num_passages=len(retriever.index),
+        )
+
+    groups = {}
+    if by is not None:
+        for value in sorted({_group(question, by) for question in asked}):
+            groups[value] = report(question for question in asked if _group(question, by) == value)
+    return Measured(
+        name,
+        report(asked),
+        groups,
+        found.run,
+        lines if lines is not None else ReadReport(read=len(asked)),
+        found.unreadable,
+        agreement,
+        found.encode_s,
+        found.search_s,
+        {"exact": options.params.exact, "drop_image": options.drop_image, "drop_text": options.drop_text},
+    )
+
+
+def results_document(measured: Sequence[Measured], retriever: Retriever, index: Path) -> dict[str, Any]:
+    """What was measured, on what, by which commit and command, as JSON."""
+    facts = retriever.index.info()
+    return {
+        **birthplace(),
+        "index": str(index),
+        "items": facts["items"],
+        "nbits": facts["nbits"],
+        "encoder": retriever.index.encoder,
+        "sets": {one.name: one.document() for one in measured},
+    }
+
+
+def birthplace() -> dict[str, Any]:
+    """The version, commit and command of this process."""
+    from flmr import __version__
+
+    return {"flmr": __version__, "commit": find_commit(), "command": _command()}
+
+
+def write_results(
+    measured: Sequence[Measured], document: Mapping[str, Any], *, run: Path | None, out: Path | None
+) -> None:
+    """Write the rankings of all sets as one TREC run, and the measures as JSON.
+
+    A name that ends in .jsonl or .csv gets a row a set and group instead, after those that are there.
+    Raises StorageError where the file system refuses.
+    """
+    if run is not None:
+        write_run({query: hits for one in measured for query, hits in one.run.items()}, run)
+    if out is None:
+        return
+    if out.suffix in (".jsonl", ".csv"):
+        for one in measured:
+            labels = {"index": document["index"], "nbits": document["nbits"], "set": one.name, **one.labels}
+            for group, report in [("all", one.report), *one.groups.items()]:
+                write_result(out, report, command=document["command"], labels={**labels, "group": group})
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _passage_texts(retriever: Retriever) -> Mapping[str, str] | Callable[[str], str]:
+    """All texts where they fit in memory, for the chance level of pseudo recall looks at all; else a look-up."""
+    index = retriever.index
+
+    def text(passage_id: str) -> str:
+        passage = index.passage(passage_id)
+        return passage.full_text if passage is not None else ""
+
+    if len(index) <= MAX_TEXTS_IN_MEMORY:
+        return {passage_id: text(passage_id) for passage_id in index.ids()}
+    return text
+
+
+def _control(query: Query, options: Options) -> Query:
+    """The query without what a control leaves out; raises InvalidInput where nothing is left."""
+    if options.drop_image:
+        query = replace(query, image=None)
+    if options.drop_text:
+        query = replace(query, text="")
+    return query
+
+
+def _group(question: Question, by: str) -> str:
+    if by not in question.meta:
+        known = ", ".join(sorted(question.meta)) or "none"
+        raise InvalidInput(f"question {question.id!r} has no metadata {by!r} to report by; it has {known}")
+    return str(question.meta[by])
+
+
+def _agreement(found: Run, exact: Run, k: int) -> float:
+    """Mean share of the exact best k among the found best k."""
+    shares = []
+    for query, hits in exact.items():
+        truth = {passage for passage, _ in hits[:k]}
+        if truth:
+            shares.append(len(truth & {passage for passage, _ in found[query][:k]}) / len(truth))
+    return sum(shares) / len(shares) if shares else 1.0

@@ -1,0 +1,404 @@
+"""Retriever: an encoder and an index, the one way to search with words and pictures.
+
+Knows that an index was built by one encoder and refuses any other; adds, deletes and explains through the same two.
+Knows no model, no file format and no metric.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, tee
+from pathlib import Path
+from typing import Any
+
+from flmr.build import DEFAULT_BATCH, Account, IndexRecipe, batches, encode_stream, open_passages
+from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, UnreadableImage
+from flmr.index import Index, SearchParams
+from flmr.journal import Journal
+from flmr.progress import reporting
+from flmr.recipe import to_table
+from flmr.records import Explanation, Hit, MultiVectors, Passage, Query, Question
+from flmr.roles import Encoder
+
+Progress = bool | Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """The answers to many questions: query id -> (passage id, score) best first, and the seconds they took.
+
+    unreadable: query id -> why its image was refused; such a query has no hits in the run.
+    """
+
+    run: dict[str, list[tuple[str, float]]]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    encode_s: float = 0.0
+    search_s: float = 0.0
+
+
+class Retriever:
+    """An open index with its encoder; a context manager.  Made by `build` or `open`."""
+
+    def __init__(self, index: Index, encoder: Encoder | None = None) -> None:
+        self.index = index
+        self._encoder = encoder
+        if encoder is not None:
+            check_encoder(index, encoder)
+
+    @classmethod
+    def build(
+        cls,
+        passages: Iterable[Passage] | str | Path,
+        path: str | Path,
+        encoder: Encoder | str | Path,
+        *,
+        nbits: int = 2,
+        batch_size: int = DEFAULT_BATCH,
+        keep_vectors: bool = False,
+        seed: int = 0,
+        image_folder: str | Path | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        strict: bool = False,
+        recipe: dict[str, Any] | None = None,
+        account: Account | None = None,
+        progress: Progress = False,
+    ) -> Retriever:
+        """Encode passages (an iterable, or a JSONL or Parquet file) in a stream and index them at `path`.
+
+        Encoded batches are kept in `PATH.encoding` until the index stands: resume=True takes up an interrupted build
+        and gives the same index as an uninterrupted one; where the index stands already it is opened.
+        Bad lines and unreadable images are left out and entered in `account`; strict=True raises instead.
+        Raises AlreadyExists, InvalidInput (nothing to index, a wrong nbits), DuplicateId, StorageError.
+        """
+        path = Path(path)
+        if (path / "manifest.json").exists() and not overwrite:
+            if resume:
+                return cls.open(path, encoder)
+            raise AlreadyExists(f"{path} holds an index already; choose another folder or ask to overwrite it")
+        encoder = _loaded(encoder)
+        account = account if account is not None else Account()
+        with reporting(progress) as report:
+            source, total = open_passages(passages, strict=strict, account=account, image_folder=image_folder)
+            with Journal(path.with_name(path.name + ".encoding"), encoder, batch_size, resume=resume) as journal:
+                pairs = encode_stream(
+                    source,
+                    encoder,
+                    batch_size=batch_size,
+                    strict=strict,
+                    account=account,
+                    report=report,
+                    total=total,
+                    journal=journal,
+                )
+                for_vectors, for_ids, for_passages = tee(_not_empty(pairs, passages, account), 3)
+                index = Index.create(
+                    path,
+                    (rows for _, rows in for_vectors),
+                    (passage.id for passage, _ in for_ids),
+                    (passage for passage, _ in for_passages),
+                    nbits=nbits,
+                    keep_vectors=keep_vectors,
+                    seed=seed,
+                    overwrite=overwrite,
+                    encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
+                    recipe=recipe,
+                    progress=report,
+                )
+                journal.remove()
+        return cls(index, encoder)
+
+    @classmethod
+    def open(cls, path: str | Path, encoder: Encoder | str | Path | None = None) -> Retriever:
+        """Open an index; without an encoder the one that the index names is loaded when it is first needed.
+
+        Raises NotAnIndex, and EncoderMismatch where the encoder is not the one that built the index.
+        """
+        index = Index.open(path)
+        try:
+            return cls(index, None if encoder is None else _loaded(encoder))
+        except BaseException:
+            index.close()
+            raise
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded on first use; raises InvalidInput where the index names none."""
+        if self._encoder is None:
+            recorded = self.index.encoder
+            if not recorded:
+                raise InvalidInput("the index records no encoder; open it with the one that made its vectors")
+            encoder = _loaded(recorded["name"])
+            check_encoder(self.index, encoder)
+            self._encoder = encoder
+        return self._encoder
+
+    def search(
+        self,
+        queries: Query | str | Sequence[Query | str],
+        k: int = 10,
+        *,
+        params: SearchParams | None = None,
+        where: Mapping[str, Any] | None = None,
+        only_ids: Sequence[str] | None = None,
+        exclude_ids: Sequence[str] | None = None,
+    ) -> list[list[Hit]]:
+        """The best k passages of each query.  Raises UnreadableImage naming the query, EncoderMismatch."""
+        asked = _as_queries(queries)
+        if not asked:
+            return []
+        return self._find(self.encode(asked), k, params, where, only_ids, exclude_ids)
+
+    def encode(self, queries: Sequence[Query]) -> MultiVectors:
+        """The rows of each query; raises UnreadableImage naming the query."""
+        return self.encoder.encode_queries(queries)
+
+    def search_many(
+        self,
+        questions: Iterable[Question | Query],
+        k: int = 100,
+        *,
+        params: SearchParams | None = None,
+        where: Mapping[str, Any] | None = None,
+        batch_size: int = 64,
+        strict: bool = False,
+        progress: Progress = False,
+    ) -> SearchRun:
+        """Search for many questions in bounded memory; one whose image cannot be read gets no hits and is reported.
+
+        strict: raise UnreadableImage instead.  Raises InvalidInput where a question has no id or two have the same.
+        """
+        asked = [question.query if isinstance(question, Question) else question for question in questions]
+        _check_ids(asked)
+        run: dict[str, list[tuple[str, float]]] = {query.id: [] for query in asked}
+        unreadable: dict[str, str] = {}
+        encode_s = search_s = 0.0
+        self.encoder  # noqa: B018  loaded here so that its loading is not counted as encoding
+        with reporting(progress) as report:
+            for number, batch in enumerate(batches(asked, batch_size)):
+                started = time.perf_counter()
+                readable, vectors = self._encode_readable(batch, unreadable, strict)
+                encoded = time.perf_counter()
+                if vectors is not None:
+                    for query, hits in zip(
+                        readable, self._find(vectors, k, params, where, passages=False), strict=True
+                    ):
+                        run[query.id] = [(hit.id, hit.score) for hit in hits]
+                encode_s += encoded - started
+                search_s += time.perf_counter() - encoded
+                report("search", number * batch_size + len(batch), len(asked))
+        return SearchRun(run, unreadable, encode_s, search_s)
+
+    def add(
+        self,
+        passages: Iterable[Passage] | str | Path,
+        *,
+        update: bool = False,
+        batch_size: int = DEFAULT_BATCH,
+        image_folder: str | Path | None = None,
+        strict: bool = False,
+        progress: Progress = False,
+    ) -> Account:
+        """Encode passages and add them in one commit; update=True replaces the passages of the same ids.
+
+        Raises DuplicateId (UnknownId with update), and IndexLocked where another writer is at work; then nothing has
+        changed.
+        """
+        account = Account()
+        with reporting(progress) as report:
+            source, total = open_passages(passages, strict=strict, account=account, image_folder=image_folder)
+            pairs = encode_stream(
+                source,
+                self.encoder,
+                batch_size=batch_size,
+                strict=strict,
+                account=account,
+                report=report,
+                total=total,
+            )
+            for_vectors, for_ids, for_passages = tee(pairs, 3)
+            write = self.index.update if update else self.index.add
+            write(
+                (rows for _, rows in for_vectors),
+                (passage.id for passage, _ in for_ids),
+                (passage for passage, _ in for_passages),
+            )
+            self.index.commit()
+        return account
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Delete passages in one commit; raises UnknownId, and then nothing has changed."""
+        self.index.delete(ids)
+        self.index.commit()
+
+    def explain(self, query: Query | str, hit: Hit | str) -> Explanation:
+        """Which rows of the query matched which rows of the passage, as the index stores them.
+
+        hit: a hit, or the id of a passage.  The row maxima sum to the score of the search.
+        Raises UnknownId, and InvalidInput where the index stores no passage text.
+        """
+        (asked,) = _as_queries(query)
+        passage_id = hit if isinstance(hit, str) else hit.id
+        passage = self._stored_passage(passage_id)
+        query_text, query_rows, query_QD = self.encoder.explain_query(asked)
+        passage_text, passage_rows, _ = self.encoder.explain_passage(passage)
+        stored_TD = self.index.vectors(passage_id)
+        if len(stored_TD) != len(passage_rows):
+            raise InvalidInput(
+                f"passage {passage_id!r} has {len(stored_TD)} rows in the index but its text now gives"
+                f" {len(passage_rows)}; build the index again"
+            )
+        if isinstance(hit, str):
+            hit = self._rank(MultiVectors.from_list([query_QD]), passage)
+        similarities = query_QD.astype("float32") @ stored_TD.T.astype("float32")
+        return Explanation(asked, hit, query_text, passage_text, query_rows, passage_rows, similarities)
+
+    def close(self) -> None:
+        """Release the index."""
+        self.index.close()
+
+    def __enter__(self) -> Retriever:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _find(
+        self,
+        vectors: MultiVectors,
+        k: int,
+        params: SearchParams | None,
+        where: Mapping[str, Any] | None = None,
+        only_ids: Sequence[str] | None = None,
+        exclude_ids: Sequence[str] | None = None,
+        passages: bool = True,
+    ) -> list[list[Hit]]:
+        return self.index.search(
+            vectors,
+            k,
+            params=params,
+            where=where,
+            only_ids=only_ids,
+            exclude_ids=exclude_ids,
+            passages=passages,
+        )
+
+    def _encode_readable(
+        self, batch: list[Query], unreadable: dict[str, str], strict: bool
+    ) -> tuple[list[Query], MultiVectors | None]:
+        try:
+            return batch, self.encode(batch)
+        except UnreadableImage:
+            if strict:
+                raise
+        readable, parts = [], []
+        for query in batch:
+            try:
+                parts.append(self.encode([query]))
+                readable.append(query)
+            except UnreadableImage as error:
+                unreadable[query.id] = str(error)
+        return readable, MultiVectors.concat(parts) if parts else None
+
+    def _stored_passage(self, passage_id: str) -> Passage:
+        passage = self.index.passage(passage_id)
+        if passage is None:
+            raise InvalidInput(f"the index stores no text for {passage_id!r}; build it with passages to explain hits")
+        return passage
+
+    def _rank(self, vectors: MultiVectors, passage: Passage) -> Hit:
+        """The passage's true place: exact search, deeper and deeper until it appears."""
+        k = 100
+        while True:
+            hits = self._find(vectors, k, SearchParams(exact=True), passages=False)[0]
+            for hit in hits:
+                if hit.id == passage.id:
+                    return replace(hit, passage=passage)
+            if len(hits) < k:
+                raise InvalidInput(f"passage {passage.id!r} has no rows, so no query can match it")
+            k *= 10
+
+
+def build_from_recipe(
+    recipe: IndexRecipe,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    strict: bool = False,
+    account: Account | None = None,
+    progress: Progress = False,
+) -> Retriever:
+    """`Retriever.build` with the settings of a recipe, which the index keeps in its manifest."""
+    return Retriever.build(
+        recipe.passages,
+        path,
+        recipe.encoder_name,
+        nbits=recipe.nbits,
+        batch_size=recipe.batch_size,
+        keep_vectors=recipe.keep_vectors,
+        seed=recipe.seed,
+        image_folder=recipe.images,
+        overwrite=overwrite,
+        resume=resume,
+        strict=strict,
+        recipe=to_table(recipe),
+        account=account,
+        progress=progress,
+    )
+
+
+def check_encoder(index: Index, encoder: Encoder) -> None:
+    """Raise EncoderMismatch unless this encoder made the index's vectors."""
+    recorded = index.encoder
+    if not recorded or recorded["fingerprint"] == encoder.fingerprint:
+        return
+    if recorded["name"] == encoder.name:
+        raise EncoderMismatch(
+            f"encoder {encoder.name!r} has changed since it built the index (fingerprint was"
+            f" {recorded['fingerprint'][:12]}, is {encoder.fingerprint[:12]}); restore the old checkpoint or build the"
+            " index again"
+        )
+    raise EncoderMismatch(
+        f"the index was built by encoder {recorded['name']!r} but was brought {encoder.name!r};"
+        f" open it with {recorded['name']!r} or build it again with {encoder.name!r}"
+    )
+
+
+def _loaded(encoder: Encoder | str | Path) -> Encoder:
+    if isinstance(encoder, str | Path):
+        from flmr.model import load_encoder  # torch is needed only here
+
+        return load_encoder(encoder)
+    return encoder
+
+
+def _as_queries(queries: Query | str | Sequence[Query | str]) -> list[Query]:
+    listed = [queries] if isinstance(queries, Query | str) else list(queries)
+    for query in listed:
+        if not isinstance(query, Query | str):
+            raise InvalidInput(f"a query must be a flmr.Query or a string, not {type(query).__name__}")
+    return [Query(text=query) if isinstance(query, str) else query for query in listed]
+
+
+def _check_ids(queries: list[Query]) -> None:
+    seen: set[str] = set()
+    for number, query in enumerate(queries, start=1):
+        if not query.id:
+            raise InvalidInput(f"question {number} has no id; give each one its own")
+        if query.id in seen:
+            raise InvalidInput(f"question id {query.id!r} occurs twice; give each question its own")
+        seen.add(query.id)
+
+
+def _not_empty(pairs: Iterable[tuple[Passage, Any]], source: object, account: Account) -> Iterable[tuple[Passage, Any]]:
+    iterator = iter(pairs)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        where = f" in {source}" if isinstance(source, str | Path) else ""
+        left_out = f" ({account.skipped} were left out)" if account.skipped else ""
+        raise InvalidInput(f"there is no passage to index{where}{left_out}; an index needs at least one") from None
+    return chain([first], iterator)

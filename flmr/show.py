@@ -1,0 +1,187 @@
+"""Results for people, as lines and tables on a terminal, and for programs, as JSON documents.
+
+Knows rich and how records look in a few lines.  Knows no index and no model.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flmr.build import Account
+from flmr.evaluate import Report
+from flmr.measure import Measured
+from flmr.records import Hit, Query
+
+LOG_WIDTH = 120  # outside a terminal rich would assume 80 columns and fold tables
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for results (stdout) or for messages (stderr)."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else LOG_WIDTH, highlight=False, soft_wrap=False)
+
+
+def warn(message: str) -> None:
+    """One warning line on stderr."""
+    console(stderr=True).print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
+
+
+def skipped(lines: Iterable[object], unreadable: Mapping[str, str], what: str) -> None:
+    """Warn of what was left out: the first few by number or name with their reasons, and the count of all."""
+    reasons = [*map(str, lines), *(f"{what} {name!r}: {reason}" for name, reason in unreadable.items())]
+    for reason in reasons[:5]:
+        warn(reason)
+    if len(reasons) > 5:
+        warn(f"and {len(reasons) - 5:,} more; {len(reasons):,} in all")
+
+
+def show_hits(out: Console, hits: Sequence[Hit], *, marked: frozenset[str] = frozenset(), lines: int = 2) -> None:
+    """Ranked passages, a few lines each; the ids in `marked` (the right ones, where known) carry a tick."""
+    if not hits:
+        out.print("  [dim]nothing found[/dim]")
+    for hit in hits:
+        title = (hit.passage.title if hit.passage else "") or hit.id
+        tick = ("✓ ", "bold green") if hit.id in marked else ""
+        number = (f"{hit.rank:>3}  ", "bold")
+        out.print(Text.assemble(number, (f"{hit.score:8.3f}  ", "cyan"), tick, (title, "bold"), (f"  {hit.id}", "dim")))
+        text = " ".join(hit.passage.text.split()) if hit.passage else ""
+        for line in textwrap.wrap(text, max(out.width - 15, 40), max_lines=lines, placeholder=" …"):
+            out.print(Text(" " * 15 + line))
+
+
+def show_run(out: Console, run: Mapping[str, Sequence[tuple[str, float]]], path: Path | None, first: int = 3) -> None:
+    """Where a run was written, or the first hits of each of its questions."""
+    if path is not None:
+        out.print(f"wrote {path}: {len(run):,} questions, {sum(map(len, run.values())):,} hits", soft_wrap=True)
+        return
+    for query, hits in run.items():
+        best = "  ".join(f"{name} {score:.3f}" for name, score in hits[:first])
+        out.print(Text.assemble((query, "bold"), "  ", best or "nothing found"), soft_wrap=True)
+
+
+def hit_document(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON: the passage's fields beside id, score and rank."""
+    document: dict[str, Any] = {"id": hit.id, "score": hit.score, "rank": hit.rank}
+    if hit.passage is not None:
+        passage = hit.passage
+        image = str(passage.image) if isinstance(passage.image, str | Path) else None
+        document |= {"title": passage.title, "text": passage.text, "image": image, "meta": dict(passage.meta)}
+    return document
+
+
+def query_document(query: Query) -> dict[str, Any]:
+    """A query as JSON."""
+    image = str(query.image) if isinstance(query.image, str | Path) else None
+    return {"text": query.text, "image": image, "instruction": query.instruction}
+
+
+def account_document(account: Account) -> dict[str, Any]:
+    """What became of the passages, as JSON."""
+    return {
+        "encoded": account.encoded,
+        "skipped_lines": [str(line) for line in account.lines.skipped],
+        "unreadable_images": account.unreadable,
+    }
+
+
+def show_query(out: Console, query: Query) -> None:
+    """The question as one line: its words, and the picture it is about."""
+    name = str(query.image) if isinstance(query.image, str | Path) else "a picture"
+    picture = (f"  [{name}]", "dim") if query.image is not None else ""
+    out.print(Text.assemble(("? ", "bold magenta"), (query.text.strip() or "(picture alone)", "bold"), picture))
+
+
+def show_measures(out: Console, measured: Sequence[Measured]) -> None:
+    """Each question set: strict and pseudo recall side by side with their chance levels, then the rest, then groups."""
+    for one in measured:
+        report = one.report
+        recalls = {name for row in report.rows if (name := row.measure.partition("@")[0]).endswith("recall")}
+        kinds = [kind for kind in ("strict_recall", "pseudo_recall", "set_recall") if kind in recalls]
+        ks = sorted({int(row.measure.partition("@")[2]) for row in report.rows if row.measure.startswith(kinds[0])})
+        columns = ["k", *(part for kind in kinds for part in (kind.replace("_", " "), "95%", "chance"))]
+        rows = [[f"@{k}", *(part for kind in kinds for part in _recall(report, f"{kind}@{k}"))] for k in ks]
+        corpus = f"{report.num_queries:,} questions over {report.num_passages or 0:,} passages"
+        show_table(out, columns, rows, title=f"{one.name}: {corpus}")
+        others = [row for row in report.rows if row.measure.partition("@")[0] not in recalls]
+        facts = {row.measure: f"{row.value:.4f}  (chance {_cell(row.chance)})" for row in others}
+        if one.against_exact:
+            facts["of the exact search's hits"] = _cell(one.against_exact)
+        facts["unreadable pictures, counted as misses"] = str(len(one.unreadable))
+        facts["seconds"] = f"{one.encode_s:.1f} encoding, {one.search_s:.1f} searching"
+        show_facts(out, facts)
+        if one.groups:
+            names = [row.measure for row in report.rows]
+            groups = [
+                [group, part.num_queries, *(_value(part, name) for name in names)] for group, part in one.groups.items()
+            ]
+            show_table(out, ["group", "questions", *(name.replace("_recall", "") for name in names)], groups)
+        for note in report.notes:
+            out.print(f"note: {note}")
+
+
+def show_control(out: Console, measured: Measured, control: Measured) -> None:
+    """Recall of a question set beside that of its control and of chance, a column a cut-off."""
+    ks = [row.measure.partition("@")[2] for row in measured.report.rows if row.measure.startswith("strict_recall@")]
+    rows: list[list[Any]] = []
+    for kind in ("strict_recall", "pseudo_recall"):
+        for one in (measured, control):
+            values = [_value(one.report, f"{kind}@{k}") for k in ks]
+            rows.append([f"{kind.replace('_', ' ')}, {one.name}", *values])
+        chances = {row.measure: row.chance for row in measured.report.rows}
+        rows.append([f"{kind.replace('_', ' ')}, by chance", *(chances.get(f"{kind}@{k}") for k in ks)])
+    report = measured.report
+    title = f"{report.num_queries:,} held-out questions over {report.num_passages or 0:,} passages"
+    show_table(out, ["", *(f"@{k}" for k in ks)], rows, title=title)
+
+
+def _recall(report: Report, measure: str) -> tuple[Any, Any, Any]:
+    row = next(row for row in report.rows if row.measure == measure)
+    return row.value, None if row.low is None else f"{row.low:.3f} - {row.high:.3f}", row.chance
+
+
+def _value(report: Report, measure: str) -> float | None:
+    return next((row.value for row in report.rows if row.measure == measure), None)
+
+
+def show_facts(out: Console, facts: Mapping[str, Any]) -> None:
+    """Names and values in two columns."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), _cell(value))
+    out.print(table)
+
+
+def show_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """A table whose first column is words and whose others are numbers."""
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+    )
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return str(value)
