@@ -1,0 +1,50 @@
+"""How much of the exact result an index finds, measured on vectors of its own.
+
+Knows how to draw queries from what is stored.  Knows nothing of how a search goes about it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flmr.errors import InvalidInput
+from flmr.index.searcher import Searcher
+from flmr.index.settings import SearchParams
+
+QUERY_ROWS = 32
+NOISE = 0.3  # of a row's length: a stored row itself would be found by its own list at once, as no question's is
+
+
+def self_check(
+    searcher: Searcher, *, n: int = 200, k: int = 10, params: SearchParams | None = None, seed: int = 0
+) -> dict[str, float]:
+    """Share of the exact best k, and best 100, that a search returns: {"recall@10": ..., "recall@100": ...}.
+
+    The truth is MaxSim against all items as they are stored.  The queries are up to n items' own rows with noise.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InvalidInput(f"n must be a whole number from 1, not {n!r}")
+    queries = own_queries(searcher, n, seed)
+    recalls: dict[str, float] = {}
+    for count in sorted({k, 100}):
+        exact = searcher.search(queries, count, params=SearchParams(exact=True), passages=False)
+        found = searcher.search(queries, count, params=params, passages=False)
+        shares = [
+            len({hit.id for hit in a} & {hit.id for hit in b}) / len(a) for a, b in zip(exact, found, strict=True) if a
+        ]
+        recalls[f"recall@{count}"] = float(np.mean(shares)) if shares else 1.0
+    return recalls
+
+
+def own_queries(searcher: Searcher, n: int, seed: int) -> list[np.ndarray]:
+    """Up to n queries of up to 32 rows, each the rows of one item with noise: (rows, D) float32."""
+    rng = np.random.default_rng(seed)
+    ids = searcher.ids()
+    queries = []
+    for place in rng.permutation(len(ids))[:n]:
+        rows = searcher.vectors(ids[place])
+        rows = rows[np.sort(rng.permutation(len(rows))[:QUERY_ROWS])]
+        if len(rows):
+            lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
+            queries.append(rows + NOISE * lengths * rng.standard_normal(rows.shape, dtype=np.float32))
+    return queries

@@ -1,0 +1,184 @@
+"""The passages of a segment, in Parquet: text, title, where the image is, and metadata.
+
+Knows one row per item and how to read a few of them without the rest.  Knows nothing of vectors, and opens no image.
+The metadata is a column of JSON, so that any mapping comes back as it was and other tools can query it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flmr.errors import CorruptIndex, InvalidInput
+from flmr.index.manifest import RESTORE
+from flmr.index.store import StoredFile, naming
+from flmr.records import Passage
+
+ROWS_PER_GROUP = 256  # one passage costs the reading of one group: small enough for 1 ms, large enough to compress
+
+Row: TypeAlias = "tuple[str, str, str | None, str] | None"  # text, title, image, meta as JSON
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("image", pa.string()),
+        pa.field("meta", pa.string()),
+    ]
+)
+
+
+def to_row(passage: Passage) -> tuple[Row, bool]:
+    """A passage as it is stored, and whether it has an image that is not (bytes or a picture, not a path)."""
+    image = passage.image
+    stored = str(image) if isinstance(image, str | Path) else None
+    if not all(isinstance(key, str) for key in passage.meta):
+        raise InvalidInput(f"passage {passage.id!r}: the keys of its metadata must be strings")
+    try:
+        meta = json.dumps(dict(passage.meta), ensure_ascii=False, allow_nan=False, default=_plain)
+        for text in (passage.text, passage.title, stored or "", meta):
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"passage {passage.id!r} holds half a surrogate pair, which is no UTF-8: clean its text"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"passage {passage.id!r}: its metadata cannot be written as JSON ({error}); use strings, finite numbers,"
+            " true, false, null, lists and mappings"
+        ) from error
+    return (passage.text, passage.title, stored, meta), image is not None and stored is None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not a JSON type")
+
+
+class _Sink(io.RawIOBase):
+    """A file of the storage layer as pyarrow wants one."""
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._file.append(bytes(data))
+        return len(data)
+
+    def tell(self) -> int:
+        return self._file.size
+
+
+def write_parquet(file: StoredFile, rows: Iterable[tuple[str, Row]]) -> None:
+    """Write (id, row) pairs to a new file, a group of rows at a time."""
+    sink = _Sink(file)
+    # Page checksums: a flipped bit in a text is an error when it is read, not another text.
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", write_page_checksum=True, store_schema=False) as writer:
+        for group in _groups(rows):
+            columns = zip(*((item_id, *(row or (None,) * 4)) for item_id, row in group), strict=True)
+            arrays = [pa.array(column, pa.string()) for column in columns]
+            writer.write_table(pa.table(arrays, schema=SCHEMA), row_group_size=ROWS_PER_GROUP)
+
+
+def _groups(rows: Iterable[tuple[str, Row]]) -> Iterator[list[tuple[str, Row]]]:
+    group: list[tuple[str, Row]] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == ROWS_PER_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class Passages:
+    """The stored passages of one segment: mapped at once, parsed on first use, safe to share between threads."""
+
+    def __init__(self, path: Path, num_items: int) -> None:
+        self.path = path
+        self._num_items = num_items
+        with naming("read", path):
+            self._map = pa.memory_map(str(path))
+        self._file: pq.ParquetFile | None = None
+        self._columns: dict[str, list[Any]] | None = None
+        self._lock = threading.Lock()
+
+    def take(self, ids: Sequence[str], rows: Sequence[int]) -> list[Passage | None]:
+        """The passages of some rows, in the order given; ids are theirs.  Raises CorruptIndex on damage."""
+        groups: dict[int, list[list[Any]]] = {}
+        for number in sorted({row // ROWS_PER_GROUP for row in rows}):
+            groups[number] = self._group(number, ["text", "title", "image", "meta"])
+        passages: list[Passage | None] = []
+        for item_id, row in zip(ids, rows, strict=True):
+            text, title, image, meta = (column[row % ROWS_PER_GROUP] for column in groups[row // ROWS_PER_GROUP])
+            passages.append(None if text is None else Passage(item_id, text, title, image, self._parse(meta, row)))
+        return passages
+
+    def row(self, row: int) -> Row:
+        """One row as it is stored."""
+        text, title, image, meta = (
+            column[row % ROWS_PER_GROUP]
+            for column in self._group(row // ROWS_PER_GROUP, ["text", "title", "image", "meta"])
+        )
+        return None if text is None else (text, title, image, meta)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows as they are stored, a group at a time."""
+        for number in range(-(-self._num_items // ROWS_PER_GROUP)):
+            for text, title, image, meta in zip(*self._group(number, ["text", "title", "image", "meta"]), strict=True):
+                yield None if text is None else (text, title, image, meta)
+
+    def column(self, name: str) -> list[Any] | None:
+        """A key of the metadata of every row, None where a row lacks it; None if no row has it.
+
+        The first call parses the metadata of the segment once.
+        """
+        with self._lock:
+            if self._columns is None:
+                self._columns = self._parse_columns()
+            return self._columns.get(name)
+
+    def _parse_columns(self) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {}
+        row = 0
+        for number in range(-(-self._num_items // ROWS_PER_GROUP)):
+            for meta in self._group(number, ["meta"], locked=True)[0]:
+                for key, value in self._parse(meta, row).items() if meta else ():
+                    columns.setdefault(key, [None] * self._num_items)[row] = value
+                row += 1
+        return columns
+
+    def _parse(self, meta: str, row: int) -> dict[str, Any]:
+        try:
+            parsed: dict[str, Any] = json.loads(meta)
+        except ValueError as error:
+            raise CorruptIndex(f"{self.path}: the metadata of row {row} is damaged: {RESTORE}") from error
+        return parsed
+
+    def _group(self, number: int, columns: list[str], *, locked: bool = False) -> list[list[Any]]:
+        if not locked:
+            with self._lock:
+                return self._group(number, columns, locked=True)
+        try:
+            if self._file is None:
+                file = pq.ParquetFile(self._map, page_checksum_verification=True)
+                if file.metadata.num_rows != self._num_items or not file.schema_arrow.equals(SCHEMA):
+                    raise CorruptIndex(f"{self.path} has other rows or columns than its segment: {RESTORE}")
+                self._file = file
+            table = self._file.read_row_group(number, columns=columns, use_threads=False)
+            return [table.column(name).to_pylist() for name in columns]
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise CorruptIndex(f"{self.path} is damaged ({error}): {RESTORE}") from error

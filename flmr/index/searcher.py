@@ -1,0 +1,332 @@
+"""A snapshot of an index, searchable.  Knows segments and scores; knows nothing of text, images or models.
+
+Scores.  Every item has one score, that of the best representation that is stored: the kept float16 vectors where the
+index keeps them (or is flat), else its codes.  An exact search scores all items by it; a pruned one scores the
+candidates that are left by the very same function.  So an item's score never depends on how it was found.
+
+Shapes: Q query rows, D dimension, K centroids, N items of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flmr.errors import InvalidInput, UnknownId
+from flmr.index.filters import Filter
+from flmr.index.ids import checked_id
+from flmr.index.settings import Plan, SearchParams, plan
+from flmr.index.snapshot import Snapshot, View
+from flmr.index.source import as_matrix
+from flmr.ops.topk import topk
+from flmr.records import Hit, MultiVectors, Passage
+
+MAX_QUERY_VALUE = 1e24  # 65,535 rows x 8,192 dims x 65,504 x 1e24 still fits float32
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some items of one segment: rows, uint32 ascending, or None for all of them."""
+
+    view: View
+    rows: np.ndarray | None
+
+    @property
+    def items(self) -> int:
+        """How many."""
+        return len(self.view.segment) if self.rows is None else len(self.rows)
+
+    @property
+    def vectors(self) -> int:
+        """How many rows they have together."""
+        if self.rows is None:
+            return self.view.segment.layout.vectors
+        offsets_N1 = self.view.segment.offsets
+        return int((offsets_N1[self.rows.astype(np.int64) + 1] - offsets_N1[self.rows]).sum())
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A part with the score of each of its items."""
+
+    part: Part
+    scores: np.ndarray
+
+    def rows(self) -> np.ndarray:
+        """The rows that the scores belong to."""
+        return np.arange(len(self.scores)) if self.part.rows is None else self.part.rows
+
+
+class Searcher:
+    """Immutable and thread-safe: it answers from the commit that it was made of, whatever is written since."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def __len__(self) -> int:
+        return self._snapshot.manifest.items
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._snapshot.manifest.dim
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit."""
+        return self._snapshot.manifest.generation
+
+    @property
+    def encoder(self) -> dict[str, Any] | None:
+        """What the index was told of the encoder of its vectors."""
+        encoder = self._snapshot.manifest.encoder
+        return dict(encoder) if encoder is not None else None
+
+    def search(
+        self,
+        queries: MultiVectors | np.ndarray | Sequence[Any],
+        k: int = 10,
+        *,
+        params: SearchParams | None = None,
+        where: Mapping[str, Any] | None = None,
+        only_ids: Iterable[str] | None = None,
+        exclude_ids: Iterable[str] | None = None,
+        passages: bool = True,
+    ) -> list[list[Hit]]:
+        """The best k items of each query, best first, ties by id; fewer where there are fewer that have rows.
+
+        queries: MultiVectors, one (n, D) array, or a list of them.  where: see `flmr.index.filters`.  only_ids,
+        exclude_ids: ids that are not in the index are ignored.  passages: whether hits carry them.
+        Raises InvalidInput on a wrong D, a query that has no rows or is not finite, or a bad filter.
+        """
+        params = params or SearchParams()
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise InvalidInput(f"k must be a whole number from 1, not {k!r}")
+        matrices = as_queries(queries, self.dim)
+        parts = self._parts(where, only_ids, exclude_ids)
+        sizes = {"items": sum(p.items for p in parts), "vectors": sum(p.vectors for p in parts)}
+        codes = any(part.view.segment.codec is not None for part in parts)
+        chosen = plan(params, int(k), **sizes, all_items=max(len(self), 1), codes=codes)
+        found = [self._search(query_QD, int(k), parts, chosen, params.threads) for query_QD in matrices]
+        return self._hits(found, passages)
+
+    def ids(self) -> list[str]:
+        """The ids of all items, in the order in which they are stored."""
+        ids: list[str] = []
+        for view in self._snapshot.views:
+            stored = view.segment.ids.all()
+            ids += stored if view.alive_N is None else [stored[row] for row in view.alive_rows.tolist()]
+        return ids
+
+    def __contains__(self, item_id: object) -> bool:
+        return isinstance(item_id, str) and self._snapshot.find(item_id) is not None
+
+    def passage(self, item_id: str) -> Passage | None:
+        """The passage stored with an item, or None where none was.  Raises UnknownId."""
+        view, row = self._found(item_id)
+        return view.segment.passages.take([item_id], [row])[0] if view.segment.passages else None
+
+    def vectors(self, item_id: str) -> np.ndarray:
+        """An item's vectors as they are stored, decompressed: (n, D) float32.  Raises UnknownId."""
+        view, row = self._found(item_id)
+        return view.segment.vectors(row)
+
+    def _found(self, item_id: str) -> tuple[View, int]:
+        found = self._snapshot.find(checked_id(item_id))
+        if found is None:
+            raise UnknownId(f"id {item_id!r} is not in {self._snapshot.folder}: check the id")
+        return found
+
+    def _search(
+        self, query_QD: np.ndarray, k: int, parts: list[Part], chosen: Plan, threads: int | None
+    ) -> list[tuple[float, str, View, int]]:
+        """probe -> approximate -> score -> topk: (score, id, segment, row), best first."""
+        query = _Query(query_QD, threads)
+        if chosen.scan:
+            scored = [query.score(part) for part in parts]
+        else:
+            likely = [_restricted(part, query.candidates(part, chosen.nprobe)) for part in parts]
+            if sum(part.items for part in likely) < min(k, sum(part.items for part in parts)):
+                likely = parts  # the lists that were probed held too few: look at everything
+            rough = [query.approximate(part) for part in likely]
+            scored = [query.score_codes(part) for part in _best_parts(rough, chosen.candidates)]
+            if any(part.view.segment.has_vectors for part in parts):
+                scored = [query.score(part) for part in _best_parts(scored, chosen.rescored)]
+        return _best(scored, k)
+
+    def _parts(
+        self, where: Mapping[str, Any] | None, only_ids: Iterable[str] | None, exclude_ids: Iterable[str] | None
+    ) -> list[Part]:
+        """What of each segment may be found."""
+        accepted = Filter(where) if where is not None else None
+        only, exclude = _id_set("only_ids", only_ids), _id_set("exclude_ids", exclude_ids)
+        parts = []
+        for view in self._snapshot.views:
+            mask_N = view.alive_N
+            for mask in _masks(view, accepted, only, exclude):
+                mask_N = mask if mask_N is None else mask_N & mask
+            rows = None if mask_N is None else view.alive_rows if mask_N is view.alive_N else _rows(mask_N)
+            if rows is None or len(rows):
+                parts.append(Part(view, rows))
+        return parts
+
+    def _hits(self, found: list[list[tuple[float, str, View, int]]], passages: bool) -> list[list[Hit]]:
+        stored: dict[tuple[str, int], Passage | None] = {}
+        wanted: dict[str, dict[int, tuple[str, View]]] = {}
+        for _, item_id, view, row in (entry for entries in found for entry in entries) if passages else ():
+            wanted.setdefault(view.segment.name, {})[row] = (item_id, view)
+        for name, rows in wanted.items():
+            source = next(iter(rows.values()))[1].segment.passages
+            taken = source.take([item_id for item_id, _ in rows.values()], list(rows)) if source else [None] * len(rows)
+            stored.update({(name, row): passage for row, passage in zip(rows, taken, strict=True)})
+        return [
+            [
+                Hit(item_id, score, rank, stored.get((view.segment.name, row)))
+                for rank, (score, item_id, view, row) in enumerate(entries, 1)
+            ]
+            for entries in found
+        ]
+
+
+class _Query:
+    """One query's rows, and what is worked out from them once: rotated by each codec, scored against its centroids."""
+
+    def __init__(self, query_QD: np.ndarray, threads: int | None) -> None:
+        self._query_QD = query_QD
+        self._threads = threads
+        self._rotated: dict[int, np.ndarray] = {}
+        self._centroid_scores: dict[int, np.ndarray] = {}
+
+    def candidates(self, part: Part, nprobe: int) -> np.ndarray:
+        """Items of the part's segment, deleted ones too, in the lists that the query's rows probe."""
+        if part.view.segment.codec is None:
+            return np.empty(0, np.uint32)
+        return part.view.segment.candidates(self._score_centroids(part), nprobe=nprobe, threads=self._threads)
+
+    def approximate(self, part: Part) -> Scored:
+        """Scores from centroids alone."""
+        segment = part.view.segment
+        if segment.codec is None:
+            return Scored(part, np.full(part.items, -np.inf, np.float32))
+        rows = np.arange(len(segment), dtype=np.uint32) if part.rows is None else part.rows
+        return Scored(part, segment.approximate(self._score_centroids(part), rows, threads=self._threads))
+
+    def score_codes(self, part: Part) -> Scored:
+        """Scores from the codes."""
+        segment = part.view.segment
+        return Scored(part, segment.score_codes(self._rotate(part), part.rows, threads=self._threads))
+
+    def score(self, part: Part) -> Scored:
+        """The items' scores: from their vectors where these are stored, else from their codes."""
+        segment = part.view.segment
+        if not segment.has_vectors:
+            return self.score_codes(part)
+        return Scored(part, segment.score_vectors(self._query_QD, part.rows, threads=self._threads))
+
+    def _rotate(self, part: Part) -> np.ndarray:
+        codec = part.view.segment.codec
+        if codec is None:
+            return self._query_QD
+        if id(codec) not in self._rotated:
+            self._rotated[id(codec)] = codec.rotate(self._query_QD)
+        return self._rotated[id(codec)]
+
+    def _score_centroids(self, part: Part) -> np.ndarray:
+        codec = part.view.segment.codec
+        assert codec is not None
+        if id(codec) not in self._centroid_scores:
+            # Query by query, never a whole batch: one product of another shape may round in another way.
+            self._centroid_scores[id(codec)] = self._rotate(part) @ codec.centroids_KD.T
+        return self._centroid_scores[id(codec)]
+
+
+def as_queries(queries: Any, dim: int) -> list[np.ndarray]:
+    """Queries as (n, D) float32 arrays; raises InvalidInput naming the one that is wrong."""
+    if isinstance(queries, np.ndarray) or (hasattr(queries, "shape") and not isinstance(queries, MultiVectors)):
+        if len(queries.shape) != 2:
+            raise InvalidInput(f"a query must have shape (n, D), not {tuple(queries.shape)}; give a list for several")
+        queries = [queries]
+    elif not isinstance(queries, MultiVectors | Iterable) or isinstance(queries, str | bytes | Mapping):
+        raise InvalidInput(f"queries must be MultiVectors or (n, D) arrays, not {type(queries).__name__}")
+    matrices = []
+    for number, query in enumerate(queries):
+        matrix = as_matrix(f"query {number}", query)
+        if matrix.shape[1] != dim:
+            raise InvalidInput(
+                f"query {number} has D={matrix.shape[1]} but the index has D={dim}; encode it with the index's encoder"
+            )
+        if len(matrix) == 0:
+            raise InvalidInput(f"query {number} has no rows; a query needs at least one")
+        matrix = np.ascontiguousarray(matrix, np.float32)
+        if not np.isfinite(matrix).all():
+            raise InvalidInput(f"query {number} holds NaN or infinity: check the encoder")
+        if np.abs(matrix).max() > MAX_QUERY_VALUE:
+            raise InvalidInput(f"query {number} holds values beyond {MAX_QUERY_VALUE:g}: scale it down")
+        matrices.append(matrix)
+    return matrices
+
+
+def _masks(view: View, accepted: Filter | None, only: set[str] | None, exclude: set[str] | None) -> list[np.ndarray]:
+    segment, masks = view.segment, []
+    if accepted is not None:
+        column = segment.passages.column if segment.passages else lambda field: None
+        masks.append(accepted.mask(column, len(segment)))
+    if only is not None:
+        masks.append(segment.ids.mask(only))
+    if exclude:
+        masks.append(~segment.ids.mask(exclude))
+    return masks
+
+
+def _id_set(name: str, ids: Iterable[str] | None) -> set[str] | None:
+    if ids is None:
+        return None
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidInput(f"{name} must be a list of ids, not {ids!r}")
+    wanted = set(ids)
+    for item_id in wanted:
+        checked_id(item_id)
+    return wanted
+
+
+def _rows(mask_N: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(mask_N).astype(np.uint32)
+
+
+def _restricted(part: Part, candidates: np.ndarray) -> Part:
+    """The candidates that belong to the part."""
+    if part.rows is not None:
+        wanted_N = np.zeros(len(part.view.segment), bool)
+        wanted_N[part.rows] = True
+        candidates = candidates[wanted_N[candidates]]
+    return Part(part.view, candidates)
+
+
+def _best_parts(scored: list[Scored], count: int) -> list[Part]:
+    """The best items over all segments, as parts again, rows ascending."""
+    if not scored:
+        return []
+    best = topk(np.concatenate([entry.scores for entry in scored]), count)
+    parts, start = [], 0
+    for entry in scored:
+        end = start + len(entry.scores)
+        local = best[(best >= start) & (best < end)] - start
+        parts.append(Part(entry.part.view, np.sort(entry.rows()[local]).astype(np.uint32)))
+        start = end
+    return [part for part in parts if part.items]
+
+
+def _best(scored: list[Scored], k: int) -> list[tuple[float, str, View, int]]:
+    """The best k of all segments; ties by id."""
+    found = []
+    for entry in scored:
+        view, rows = entry.part.view, entry.rows()
+        ranks = view.segment.ids.ranks_N[rows].astype(np.int64)
+        for place in topk(entry.scores, k, ranks_N=ranks).tolist():
+            row = int(rows[place])
+            found.append((float(entry.scores[place]), view.segment.ids[row], view, row))
+    found.sort(key=lambda entry: (-entry[0], entry[1]))
+    return found[:k]

@@ -1,0 +1,177 @@
+"""A segment, opened: its files as read-only maps, and the ops applied to them.
+
+Knows one segment's items, codes, lists and ids.  Knows nothing of deletions, other segments or how it was written.
+
+Shapes: N items, T their packed rows, Q query rows, D dimension, K centroids.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from flmr.errors import CorruptIndex, InvalidInput
+from flmr.index.codec import Codec
+from flmr.index.format import (
+    CODES,
+    HEADER_BYTES,
+    IDS,
+    IDS_OFFSETS,
+    IDS_ORDER,
+    IDS_RANKS,
+    LISTS,
+    LISTS_OFFSETS,
+    OFFSETS,
+    PASSAGES,
+    RESIDUALS,
+    SCALES,
+    VECTORS,
+    Array,
+    Layout,
+)
+from flmr.index.ids import Ids
+from flmr.index.manifest import RESTORE, SegmentRecord, read_segment_file
+from flmr.index.passages import Passages
+from flmr.index.store import file_size, map_array, naming
+from flmr.ops.probe import approximate, probe
+from flmr.ops.score import score, score_flat
+
+DECODE_ROWS = 4096
+
+
+class Segment:
+    """Immutable, and safe to share between threads, searchers and generations."""
+
+    def __init__(self, folder: Path, record: SegmentRecord, codec: Codec | None) -> None:
+        """Map the files of a segment; raises CorruptIndex where one has not the size or header it should have."""
+        content = read_segment_file(folder, record)
+        self.path = folder / record.name
+        self.name = record.name
+        self.codec = codec
+        self.layout: Layout = content.layout
+        self.bytes = sum(file.bytes for file in content.files.values()) + record.segment_file.bytes
+        if (self.layout.centroids or None) != (len(codec.centroids_KD) if codec else None):
+            raise CorruptIndex(f"{self.path} was not written with its codec: {RESTORE}")
+        for name, file in content.files.items():
+            if file_size(self.path / name) != file.bytes:
+                raise CorruptIndex(f"{self.path / name} has not the {file.bytes:,} bytes it should have: {RESTORE}")
+        self._arrays = {name: map_array(self.path / name, kind) for name, kind in self.layout.arrays.items()}
+        self.ids = Ids(
+            map_blob(self.path / IDS, self.layout.ids_bytes),
+            self._arrays[IDS_OFFSETS],
+            self._arrays[IDS_ORDER],
+            self._arrays[IDS_RANKS],
+        )
+        self.passages = Passages(self.path / PASSAGES, self.layout.items) if self.layout.passages else None
+
+    def __len__(self) -> int:
+        return self.layout.items
+
+    def array(self, name: str) -> np.ndarray:
+        """One of its arrays by its file name."""
+        return self._arrays[name]
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the float16 vectors themselves are stored."""
+        return VECTORS in self._arrays
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """Where the rows of each item lie, (N+1,) int64; raises CorruptIndex where they could not."""
+        offsets_N1 = self._arrays[OFFSETS]
+        if offsets_N1[0] != 0 or offsets_N1[-1] != self.layout.vectors or (np.diff(offsets_N1) < 0).any():
+            raise CorruptIndex(f"{self.path / OFFSETS} is damaged: {RESTORE}")
+        return offsets_N1
+
+    def candidates(self, centroid_scores_QK: np.ndarray, *, nprobe: int, threads: int | None) -> np.ndarray:
+        """Items in the lists that the query's rows probe: uint32, ascending."""
+        with self._trusting():
+            return probe(
+                centroid_scores_QK,
+                self._arrays[LISTS_OFFSETS],
+                self._arrays[LISTS],
+                nprobe=nprobe,
+                num_items=len(self),
+                threads=threads,
+            )
+
+    def approximate(self, centroid_scores_QK: np.ndarray, items: np.ndarray, *, threads: int | None) -> np.ndarray:
+        """Scores of items with every vector taken as its centroid: float32."""
+        with self._trusting():
+            return approximate(centroid_scores_QK, self._arrays[CODES], self.offsets, items, threads=threads)
+
+    def score_codes(self, rotated_QD: np.ndarray, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
+        """MaxSim of a rotated query against the codes of items (None: all): float32."""
+        codec = self.codec
+        if codec is None:
+            return np.full(len(self) if items is None else len(items), -np.inf, np.float32)
+        with self._trusting():
+            return score(
+                rotated_QD,
+                items,
+                self.offsets,
+                self._arrays[CODES],
+                self._arrays[RESIDUALS],
+                self._arrays[SCALES],
+                codec.centroids_KD,
+                codec.levels_L,
+                nbits=codec.nbits,
+                threads=threads,
+            )
+
+    def score_vectors(self, query_QD: np.ndarray, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
+        """MaxSim of a query against the stored float16 vectors of items (None: all): float32."""
+        with self._trusting():
+            return score_flat(query_QD, items, self.offsets, self._arrays[VECTORS], threads=threads)
+
+    def vectors(self, row: int) -> np.ndarray:
+        """The vectors of an item as they are stored, decompressed: (n, D) float32."""
+        first, end = int(self.offsets[row]), int(self.offsets[row + 1])
+        if self.has_vectors:
+            return self._arrays[VECTORS][first:end].astype(np.float32)
+        return self.decoded(first, end)
+
+    def decoded(self, first: int, end: int) -> np.ndarray:
+        """Rows first..end decoded from their codes: (end - first, D) float32."""
+        if self.codec is None:
+            return np.empty((0, self.layout.dim), np.float32)
+        codes_T = self._arrays[CODES][first:end]
+        if len(codes_T) and int(codes_T.max()) >= len(self.codec.centroids_KD):
+            raise CorruptIndex(f"{self.path / CODES} is damaged: {RESTORE}")
+        return self.codec.decode(codes_T, self._arrays[RESIDUALS][first:end], self._arrays[SCALES][first:end])
+
+    def _trusting(self) -> _Trusting:
+        return _Trusting(self.path)
+
+
+class _Trusting:
+    """The ops check every code, offset and item that they follow; what they refuse in a stored array is damage."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InvalidInput):
+            raise CorruptIndex(f"{self._path} is damaged ({error}); run verify, then {RESTORE}") from error
+
+
+def map_blob(path: Path, size: int) -> np.ndarray:
+    """A file of bytes as a read-only map: (size,) uint8."""
+    if file_size(path) != size:
+        raise CorruptIndex(f"{path} has not the {size:,} bytes it should have: {RESTORE}")
+    with naming("read", path):
+        return np.asarray(np.memmap(path, np.uint8, "r", 0, (size,))) if size else np.empty(0, np.uint8)
+
+
+def map_alive(path: Path, kind: Array, num_items: int) -> np.ndarray:
+    """An alive bitmap, unpacked: (N,) bool."""
+    return np.unpackbits(map_array(path, kind), count=num_items, bitorder="little").astype(bool)
+
+
+__all__ = ["HEADER_BYTES", "Segment", "map_alive", "map_blob"]

@@ -1,0 +1,351 @@
+"""A segment that is being written: rows are appended, and at the end it is sealed, never to change again.
+
+Knows the files of one segment and how to pack vectors into them in bounded memory.  Knows nothing of the index around
+it: until a manifest names the segment it does not exist for anyone.
+
+Where there is no codec to pack with yet, vectors wait as float16 in a spool file (or in the vectors that are kept
+anyway) until the segment is sealed: only then is the whole corpus known that the codec must fit.
+
+Shapes: N items, T their packed rows, D dimension, K centroids.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array as compact
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flmr.errors import InvalidInput
+from flmr.index import codec as codecs
+from flmr.index.codec import Codec
+from flmr.index.format import (
+    CODES,
+    HEADER_BYTES,
+    IDS,
+    IDS_OFFSETS,
+    IDS_ORDER,
+    IDS_RANKS,
+    LISTS,
+    LISTS_OFFSETS,
+    OFFSETS,
+    PASSAGES,
+    RESIDUALS,
+    SCALES,
+    SPOOL_PASSAGES,
+    SPOOL_VECTORS,
+    VECTORS,
+    Layout,
+    array,
+    packed_bytes,
+)
+from flmr.index.ids import encode_ids
+from flmr.index.lists import list_counts, list_parts
+from flmr.index.manifest import FileRecord, SegmentFile, write_segment_file
+from flmr.index.passages import Row, write_parquet
+from flmr.index.source import rows_per_batch
+from flmr.index.store import Storage, StoredFile
+
+REFIT_GROWTH = 4  # new vectors for each one that the codec was fitted for, at which a new codec is fitted
+REFIT_BELOW = 65_536  # vectors: a codec that was fitted for so many has enough centroids for any corpus that follows
+
+Report = Callable[[str, int, "int | None"], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How vectors are stored: what the manifest says, and the memory and threads that may be used."""
+
+    dim: int
+    nbits: int
+    keep_vectors: bool
+    seed: int
+    memory_bytes: int
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a segment had come: what `rollback` returns to."""
+
+    items: int
+    vectors: int
+    passages_bytes: int | None
+    images_not_stored: int
+
+
+class SegmentWriter:
+    """Append, then seal.  `codec` is the index's; it packs at once unless it was fitted for very few vectors."""
+
+    def __init__(self, storage: Storage, folder: Path, settings: Settings, codec: Codec | None) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.images_not_stored = 0
+        self._storage = storage
+        self._index_codec = codec
+        wait = codec is None or codec.fitted_on < REFIT_BELOW
+        self.codec = None if wait else codec
+        self._ids: list[str] = []
+        self._lengths = compact("H")
+        self._passage_starts = compact("q")  # where the line of each item begins in the spool, once there is one
+        self._vectors = 0
+        self._files: dict[str, StoredFile] = {}
+        storage.make_folder(folder)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows of each item: (N,) int64."""
+        return np.array(self._lengths, np.int64)
+
+    def mark(self) -> Mark:
+        """The state now."""
+        spool = self._files.get(SPOOL_PASSAGES)
+        return Mark(len(self._ids), self._vectors, spool.size if spool else None, self.images_not_stored)
+
+    def rollback(self, mark: Mark) -> None:
+        """Forget what was appended since the mark.  Touches no file, so it cannot fail: sizes are cut when sealed."""
+        del self._ids[mark.items :]
+        del self._lengths[mark.items :]
+        self._vectors = mark.vectors
+        self.images_not_stored = mark.images_not_stored
+        for name, width in self._widths().items():
+            if name in self._files:
+                self._files[name].size = HEADER_BYTES + mark.vectors * width
+        del self._passage_starts[mark.items :]
+        if mark.passages_bytes is None:
+            del self._passage_starts[:]
+            if spool := self._files.pop(SPOOL_PASSAGES, None):
+                spool.close()
+        else:
+            self._files[SPOOL_PASSAGES].size = mark.passages_bytes
+
+    def append(
+        self, ids: Sequence[str], lengths: Sequence[int], vectors_TD: np.ndarray, passages: Sequence[Row] | None
+    ) -> None:
+        """Add items.  vectors_TD: (sum of lengths, D) float16, or float32 decoded from codes that are re-encoded."""
+        if self._keeps_float16():
+            self._file(self._float16_name()).append(vectors_TD.astype(np.float16, copy=False))
+        if self.codec is not None:
+            step = rows_per_batch(self.settings.dim, self.settings.memory_bytes)
+            for first in range(0, len(vectors_TD), step):
+                self._pack(self.codec, vectors_TD[first : first + step], np.asarray(lengths), ids, first)
+        self._append_items(ids, lengths, passages)
+
+    def append_encoded(
+        self,
+        ids: Sequence[str],
+        lengths: Sequence[int],
+        encoded: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+        vectors_TD: np.ndarray | None,
+        passages: Sequence[Row] | None,
+    ) -> None:
+        """Add items that this writer's codec has encoded before; vectors_TD: float16 where they are kept."""
+        if vectors_TD is not None:
+            self._file(VECTORS).append(vectors_TD)
+        if encoded is not None:
+            for name, values in zip((CODES, RESIDUALS, SCALES), encoded, strict=True):
+                self._file(name).append(values)
+        self._append_items(ids, lengths, passages)
+
+    def use_codec(self, codec: Codec | None) -> None:
+        """Pack with this codec from the first row on; only before anything was appended."""
+        assert not self._ids
+        self._index_codec = self.codec = codec
+
+    def seal(self, report: Report) -> Layout:
+        """Finish every file but segment.json and make all durable.
+
+        May be called again after it failed, and rows may be appended before that.
+        """
+        if self.settings.nbits and self.codec is None and self._vectors:
+            self._pack_spooled(report)
+        offsets_N1 = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(self.lengths, out=offsets_N1[1:])
+        ids = encode_ids(self._ids)
+        values = {IDS_OFFSETS: ids.offsets_N1, IDS_ORDER: ids.order_N, IDS_RANKS: ids.ranks_N, OFFSETS: offsets_N1}
+        entries = self._write_lists(offsets_N1, report) if self.codec is not None else 0
+        layout = self._layout(entries, len(ids.blob))
+        for name, kind in layout.arrays.items():
+            if name in values:
+                self._storage.write_array(self.folder / name, values[name], kind)
+            elif name not in (LISTS, LISTS_OFFSETS):
+                self._finish(name, kind.header, kind.bytes)
+        self._storage.write(self.folder / IDS, ids.blob)
+        if layout.passages:
+            self._write_passages(report)
+        return layout
+
+    def describe(self, layout: Layout, codec_number: int | None, report: Report) -> FileRecord:
+        """Write segment.json with the checksums of the sealed files; returns what the manifest says of it."""
+        files = {}
+        for done, name in enumerate(sorted(layout.files), 1):
+            files[name] = FileRecord.of(self.folder / name)
+            report("checksum", done, len(layout.files))
+        record = write_segment_file(self._storage, self.folder, SegmentFile(layout, codec_number, files))
+        self._storage.sync_folder(self.folder)
+        return record
+
+    def passage(self, row: int) -> Row:
+        """The passage of an item that was appended."""
+        if SPOOL_PASSAGES not in self._files:
+            return None
+        line = json.loads(next(self._files[SPOOL_PASSAGES].lines(self._passage_starts[row])))
+        return None if line is None else tuple(line)
+
+    def close(self) -> None:
+        """Close the files; what was not committed is nobody's."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _layout(self, entries: int, ids_bytes: int) -> Layout:
+        settings = self.settings
+        return Layout(
+            items=len(self),
+            vectors=self._vectors,
+            dim=settings.dim,
+            nbits=settings.nbits,
+            centroids=len(self.codec.centroids_KD) if self.codec is not None else 0,
+            entries=entries,
+            ids_bytes=ids_bytes,
+            keep_vectors=settings.keep_vectors,
+            passages=SPOOL_PASSAGES in self._files,
+        )
+
+    def _append_items(self, ids: Sequence[str], lengths: Sequence[int], passages: Sequence[Row] | None) -> None:
+        if passages is not None or SPOOL_PASSAGES in self._files:
+            lines = [json.dumps(row).encode() + b"\n" for row in passages or [None] * len(ids)]
+            missing = len(self) - len(self._passage_starts)  # items that came before the first passage have none
+            lines[:0] = [json.dumps(None).encode() + b"\n"] * missing
+            file = self._file(SPOOL_PASSAGES)
+            start = file.size
+            file.append(b"".join(lines))
+            for line in lines:
+                self._passage_starts.append(start)
+                start += len(line)
+        self._ids.extend(ids)
+        self._lengths.extend(lengths)
+        self._vectors += sum(lengths)
+
+    def _float16_name(self) -> str:
+        return VECTORS if self.settings.nbits == 0 or self.settings.keep_vectors else SPOOL_VECTORS
+
+    def _keeps_float16(self) -> bool:
+        return self._float16_name() == VECTORS or self.codec is None
+
+    def _widths(self) -> dict[str, int]:
+        """Bytes of a row in the files that grow by rows."""
+        dim, nbits = self.settings.dim, self.settings.nbits
+        return {VECTORS: 2 * dim, SPOOL_VECTORS: 2 * dim, CODES: 4, RESIDUALS: packed_bytes(dim, nbits), SCALES: 2}
+
+    def _file(self, name: str) -> StoredFile:
+        if name not in self._files:
+            spool = name in (SPOOL_VECTORS, SPOOL_PASSAGES)
+            file = (self._storage.create_nameless if spool else self._storage.create)(self.folder / name)
+            if name != SPOOL_PASSAGES:
+                file.append(bytes(HEADER_BYTES))
+            self._files[name] = file
+        return self._files[name]
+
+    def _finish(self, name: str, header: bytes, size: int) -> None:
+        file = self._file(name)
+        file.cut(size)  # what a rollback left behind the last row
+        file.put(header, 0)
+        file.sync()
+
+    def _pack(self, codec: Codec, vectors_TD: np.ndarray, lengths: np.ndarray, ids: Sequence[str], first: int) -> None:
+        """Encode rows first.. of these items and append their codes; raises InvalidInput naming the item."""
+        try:
+            encoded = codec.encode(vectors_TD, threads=self.settings.threads)
+        except InvalidInput as error:
+            row = next(t for t in range(len(vectors_TD)) if not _fits(codec, vectors_TD[t : t + 1]))
+            item = int(np.searchsorted(np.cumsum(lengths), first + row, side="right"))
+            raise InvalidInput(
+                f"item {ids[item]!r} holds vectors too large to compress: scale them down ({error})"
+            ) from error
+        for name, values in zip((CODES, RESIDUALS, SCALES), encoded, strict=True):
+            self._file(name).append(values)
+
+    def _pack_spooled(self, report: Report) -> None:
+        """Choose the codec now that the whole segment is known, and pack the vectors that waited for it."""
+        settings, total = self.settings, self._vectors
+        vectors_TD = self._file(self._float16_name()).view("<f2", (total, settings.dim))
+        codec = self._index_codec
+        if codec is None or total >= REFIT_GROWTH * codec.fitted_on:
+            size = codecs.sample_size(total, settings.dim, settings.memory_bytes)
+            sample_SD = vectors_TD[sample_rows(total, size, settings.seed)].astype(np.float32)
+            codec = codecs.fit(
+                sample_SD,
+                nbits=settings.nbits,
+                num_vectors=total,
+                seed=settings.seed,
+                threads=settings.threads,
+                report=lambda done, of: report("fit codec", done, of),
+            )
+        for name in (CODES, RESIDUALS, SCALES):  # what an attempt that failed has left
+            if name in self._files:
+                self._files[name].size = HEADER_BYTES
+        lengths = self.lengths
+        step = rows_per_batch(settings.dim, settings.memory_bytes)
+        for first in range(0, total, step):
+            self._pack(codec, np.asarray(vectors_TD[first : first + step]), lengths, self._ids, first)
+            report("pack", min(first + step, total), total)
+        self.codec = codec
+        if spool := self._files.pop(SPOOL_VECTORS, None):
+            spool.close()
+
+    def _write_lists(self, offsets_N1: np.ndarray, report: Report) -> int:
+        codec = self.codec
+        assert codec is not None
+        codes_T = self._file(CODES).view("<u4", (self._vectors,))
+        counts_K = list_counts(codes_T, offsets_N1, len(codec.centroids_KD))
+        list_offsets_K1 = np.concatenate(([0], np.cumsum(counts_K)))
+        entries = int(list_offsets_K1[-1])
+        self._storage.write_array(self.folder / LISTS_OFFSETS, list_offsets_K1, array("<i8", len(list_offsets_K1)))
+        file = self._storage.create(self.folder / LISTS)
+        try:
+            file.append(array("<u4", entries).header)
+            done = 0
+            for part in list_parts(codes_T, offsets_N1, counts_K, self.settings.memory_bytes // 4):
+                file.append(part)
+                done += len(part)
+                report("lists", done, entries)
+            file.sync()
+        finally:
+            file.close()
+        return entries
+
+    def _write_passages(self, report: Report) -> None:
+        file = self._storage.create(self.folder / PASSAGES)
+        try:
+            write_parquet(file, self._spooled_passages(report))
+            file.sync()
+        finally:
+            file.close()
+
+    def _spooled_passages(self, report: Report) -> Iterator[tuple[str, Row]]:
+        for done, line in enumerate(self._files[SPOOL_PASSAGES].lines()):
+            row = json.loads(line)
+            yield self._ids[done], None if row is None else tuple(row)
+            if done % 1024 == 1023:
+                report("passages", done + 1, len(self))
+
+
+def sample_rows(total: int, size: int, seed: int) -> np.ndarray:
+    """One random row of each of `size` equal stretches, so that a corpus in any order is covered: (S,) int64, rising."""
+    edges = np.arange(size + 1, dtype=np.int64) * total // size
+    return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+
+
+def _fits(codec: Codec, vectors_TD: np.ndarray) -> bool:
+    try:
+        codec.encode(vectors_TD)
+    except InvalidInput:
+        return False
+    return True

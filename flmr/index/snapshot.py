@@ -1,0 +1,117 @@
+"""One commit of an index, opened: its manifest, its segments, and which of their items are alive.
+
+Knows how to open the files that a manifest names, all of one commit or none.  Knows nothing of searching or writing.
+
+Shapes: N items of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from flmr.errors import CorruptIndex
+from flmr.index.codec import Codec, open_codec
+from flmr.index.format import alive_array
+from flmr.index.manifest import RESTORE, Manifest, SegmentRecord, read_manifest
+from flmr.index.segment import Segment, map_alive
+from flmr.index.store import FileMissing, file_size
+
+
+@dataclass(frozen=True)
+class View:
+    """A segment as one commit sees it.  alive_N: bool, or None while nothing of it was deleted."""
+
+    record: SegmentRecord
+    segment: Segment
+    alive_N: np.ndarray | None
+
+    @cached_property
+    def alive_rows(self) -> np.ndarray:
+        """Rows that are not deleted: uint32, ascending."""
+        if self.alive_N is None:
+            return np.arange(len(self.segment), dtype=np.uint32)
+        return np.flatnonzero(self.alive_N).astype(np.uint32)
+
+    def is_alive(self, row: int) -> bool:
+        """Whether an item is not deleted."""
+        return self.alive_N is None or bool(self.alive_N[row])
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Immutable; maps stay valid for as long as it lives, whatever happens to the files."""
+
+    folder: Path
+    manifest: Manifest
+    views: tuple[View, ...]
+    codecs: Mapping[int, Codec]
+
+    def find(self, item_id: str) -> tuple[View, int] | None:
+        """The segment and row of an id that is not deleted, or None."""
+        for view in reversed(self.views):
+            row = view.segment.ids.row(item_id)
+            if row is not None and view.is_alive(row):
+                return view, row
+        return None
+
+
+def open_snapshot(folder: Path, previous: Snapshot | None = None) -> Snapshot:
+    """The last commit.  Segments that `previous` has open are shared with it.
+
+    Raises NotAnIndex or CorruptIndex.
+    """
+    manifest = read_manifest(folder)
+    while True:
+        try:
+            return _open(folder, manifest, previous)
+        except FileMissing:
+            # A merge may have removed the files between our reading of the manifest and of them.
+            newer = read_manifest(folder)
+            if newer.generation == manifest.generation:
+                raise
+            manifest = newer
+
+
+def _open(folder: Path, manifest: Manifest, previous: Snapshot | None) -> Snapshot:
+    known = {view.record.segment_file.sha256: view for view in previous.views} if previous else {}
+    old = previous.manifest.codecs if previous else {}
+    codecs = {}
+    for key, record in manifest.codecs.items():
+        number = int(key)
+        if previous and old.get(key) == record:
+            codecs[number] = previous.codecs[number]
+        else:
+            codecs[number] = open_codec(folder, number, record, nbits=manifest.nbits, dim=manifest.dim)
+    views = []
+    for entry in manifest.segments:
+        shared = known.get(entry.segment_file.sha256)
+        if shared and shared.record == entry:
+            views.append(shared)
+            continue
+        codec = codecs[entry.codec] if entry.codec is not None else None
+        segment = shared.segment if shared and shared.record.name == entry.name else Segment(folder, entry, codec)
+        if (segment.layout.dim, segment.layout.nbits) != (manifest.dim, manifest.nbits):
+            raise CorruptIndex(f"{segment.path} has another D or nbits than its index: {RESTORE}")
+        views.append(View(entry, segment, _alive(folder, entry)))
+    return Snapshot(folder, manifest, tuple(views), codecs)
+
+
+def _alive(folder: Path, entry: SegmentRecord) -> np.ndarray | None:
+    if entry.alive_file is None:
+        if entry.alive != entry.items:
+            raise CorruptIndex(f"{folder}: the manifest lacks the alive bitmap of segment {entry.name}: {RESTORE}")
+        return None
+    path = folder / entry.alive_file.name
+    if not entry.alive_file.name.startswith(f"{entry.name}.alive.") or path.parent != folder:
+        raise CorruptIndex(f"{folder}: the manifest names {entry.alive_file.name!r} as an alive bitmap: {RESTORE}")
+    if file_size(path) != entry.alive_file.file.bytes:
+        raise CorruptIndex(f"{path} has not the size that the manifest says: {RESTORE}")
+    alive_N = map_alive(path, alive_array(entry.items), entry.items)
+    if int(alive_N.sum()) != entry.alive:
+        raise CorruptIndex(f"{path} does not have the {entry.alive:,} items alive that the manifest says: {RESTORE}")
+    return alive_N

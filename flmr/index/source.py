@@ -1,0 +1,176 @@
+"""What the caller adds, as a stream of checked batches.
+
+Knows the forms in which vectors, ids and passages may come and what makes them valid.  Knows nothing of files.
+
+Shapes: n rows of one item, R rows of a batch, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flmr.errors import InvalidInput
+from flmr.index.ids import checked_id
+from flmr.index.passages import Row, to_row
+from flmr.records import MAX_DIM, MAX_ROWS_PER_ITEM, MultiVectors, Passage
+
+MAX_FLOAT16 = 65_504
+ITEMS_PER_BATCH = 4096  # bounds a batch of items that have few rows or none
+BYTES_PER_VALUE = 24  # a value passes through float16, float32, rotated, residual and packed copies
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some items, in order.  vectors: (R, D) float16, finite; passages: as they are stored, or None if none came."""
+
+    ids: list[str]
+    lengths: list[int]
+    vectors: np.ndarray
+    passages: list[Row] | None
+    images_not_stored: int
+
+
+def rows_per_batch(dim: int, memory_bytes: int) -> int:
+    """R: rows that are worked on at once."""
+    return max(16, min(16_384, memory_bytes // (8 * BYTES_PER_VALUE * dim)))
+
+
+def batches(
+    vectors: MultiVectors | Iterable[Any],
+    ids: Iterable[str] | None,
+    passages: Iterable[Passage | None] | None,
+    *,
+    dim: int | None,
+    next_id: int,
+    memory_bytes: int,
+) -> Iterator[Batch]:
+    """Batches of the items, vectors, ids and passages consumed in lock-step.
+
+    dim: D of the index, None where the first item decides.  Raises InvalidInput naming the item: a wrong shape, type
+    or D, NaN, infinity or overflow of float16, an id that is no string, lists of different lengths.
+    """
+    group: list[tuple[str, np.ndarray]] = []
+    rows: list[Row] = []
+    skipped = num_rows = 0
+    for item_id, array, passage in _lockstep(vectors, ids, passages, next_id):
+        matrix = _checked_item(item_id, array, dim)
+        dim = matrix.shape[1]
+        limit = rows_per_batch(dim, memory_bytes)
+        if group and (num_rows + len(matrix) > limit or len(group) == ITEMS_PER_BATCH):
+            yield _batch(group, rows if passages is not None else None, skipped)
+            group, rows, skipped, num_rows = [], [], 0, 0
+        group.append((item_id, matrix))
+        num_rows += len(matrix)
+        if passages is not None:
+            row, unstored = to_row(passage) if passage is not None else (None, False)
+            rows.append(row)
+            skipped += unstored
+    if group:
+        yield _batch(group, rows if passages is not None else None, skipped)
+
+
+def _batch(group: list[tuple[str, np.ndarray]], rows: list[Row] | None, skipped: int) -> Batch:
+    return Batch(
+        [item_id for item_id, _ in group],
+        [len(matrix) for _, matrix in group],
+        np.concatenate([matrix for _, matrix in group]),
+        rows,
+        skipped,
+    )
+
+
+def _lockstep(
+    vectors: MultiVectors | Iterable[Any],
+    ids: Iterable[str] | None,
+    passages: Iterable[Passage | None] | None,
+    next_id: int,
+) -> Iterator[tuple[str, Any, Passage | None]]:
+    """(id, array, passage) of each item; ids default to those of the passages, else to running numbers."""
+    _refuse_wrong_kinds(vectors, ids, passages)
+    more_ids = iter(ids) if ids is not None else None
+    more_passages = iter(passages) if passages is not None else None
+    count = 0
+    for count, array in enumerate(vectors, 1):
+        passage = _next(more_passages, "passages", count)
+        item_id = _next(more_ids, "ids", count)
+        if passage is not None and not isinstance(passage, Passage):
+            raise InvalidInput(f"item {count - 1}: expected a Passage, not {type(passage).__name__}")
+        if more_ids is None:
+            if more_passages is not None and passage is None:
+                raise InvalidInput(f"item {count - 1} has neither an id nor a passage to take it from: give ids")
+            item_id = passage.id if passage is not None else str(next_id + count - 1)
+        item_id = checked_id(item_id)
+        if passage is not None and passage.id != item_id:
+            raise InvalidInput(f"item {item_id!r} came with the passage {passage.id!r}: ids and passages must agree")
+        yield item_id, array, passage
+    for name, rest in (("ids", more_ids), ("passages", more_passages)):
+        if rest is not None and next(rest, rest) is not rest:
+            raise InvalidInput(f"there are more {name} than vectors ({count:,} items): give one for each")
+
+
+def _refuse_wrong_kinds(vectors: Any, ids: Any, passages: Any) -> None:
+    if isinstance(vectors, np.ndarray) and vectors.ndim < 3:
+        raise InvalidInput(
+            f"vectors are one array of shape {vectors.shape}; give MultiVectors or a list of (n, D) arrays, one an item"
+        )
+    if not isinstance(vectors, Iterable):
+        raise InvalidInput(
+            f"vectors must be MultiVectors or an iterable of (n, D) arrays, not {type(vectors).__name__}"
+        )
+    if isinstance(ids, str | bytes) or (ids is not None and not isinstance(ids, Iterable)):
+        raise InvalidInput(f"ids must be a list of strings, not {type(ids).__name__} {ids!r}")
+    if isinstance(passages, str | bytes | Passage) or (passages is not None and not isinstance(passages, Iterable)):
+        raise InvalidInput(f"passages must be a list of Passage, not {type(passages).__name__}")
+
+
+def _next(rest: Iterator[Any] | None, name: str, count: int) -> Any:
+    if rest is None:
+        return None
+    value = next(rest, rest)
+    if value is rest:
+        raise InvalidInput(f"there are only {count - 1:,} {name} but more vectors: give one for each")
+    return value
+
+
+def _checked_item(item_id: str, array: Any, dim: int | None) -> np.ndarray:
+    """An item's vectors as float16: (n, D).  Raises InvalidInput naming the item."""
+    matrix = as_matrix(f"item {item_id!r}", array)
+    if not 1 <= matrix.shape[1] <= MAX_DIM:
+        raise InvalidInput(f"item {item_id!r} has D={matrix.shape[1]}; D must be 1 to {MAX_DIM:,}")
+    if dim is not None and matrix.shape[1] != dim:
+        raise InvalidInput(
+            f"item {item_id!r} has D={matrix.shape[1]} but the index has D={dim}; encode it with its encoder"
+        )
+    if len(matrix) > MAX_ROWS_PER_ITEM:
+        raise InvalidInput(
+            f"item {item_id!r} has {len(matrix):,} rows; an item has at most {MAX_ROWS_PER_ITEM:,}: split it"
+        )
+    with np.errstate(over="ignore"):
+        stored = matrix.astype(np.float16)
+    if not np.isfinite(stored).all():
+        row = int(np.flatnonzero(~np.isfinite(stored).all(axis=1))[0])
+        values = matrix[row]
+        if np.isfinite(values).all():
+            what = f"{np.abs(values).max():g}, beyond float16's {MAX_FLOAT16:,}: scale the vectors down"
+        else:
+            what = f"{'NaN' if np.isnan(values).any() else 'infinity'}: check the encoder"
+        raise InvalidInput(f"item {item_id!r}, row {row} holds {what}")
+    return stored
+
+
+def as_matrix(name: str, array: Any) -> np.ndarray:
+    """Numbers of shape (n, D); raises InvalidInput naming what is not."""
+    try:
+        matrix = np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"{name} cannot be read as an array ({error}); give (n, D) float16 or float32") from error
+    if matrix.dtype.kind not in "fiu":
+        raise InvalidInput(f"{name} must hold numbers, not {matrix.dtype}; give (n, D) float16 or float32")
+    if matrix.ndim != 2:
+        hint = "; write x[None] for a single vector" if matrix.ndim == 1 else ""
+        raise InvalidInput(f"{name} must have shape (n, D), not {matrix.shape}{hint}")
+    return matrix
