@@ -16,6 +16,7 @@ import numpy as np
 
 from flmr.data import ReadReport, read_passages, read_qrels, read_questions
 from flmr.errors import InvalidInput, UnreadableImage
+from flmr.evaluate import read_run
 from flmr.images import load_image
 from flmr.records import ImageSource, Passage, Query, Question
 from flmr.train.recipe import DataRecipe, EvaluateRecipe
@@ -70,12 +71,16 @@ class QuestionSet:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that a run learns from and is chosen by."""
+    """All that a run learns from and is chosen by.
+
+    mined: for each training question the passage rows that the mined run ranks, best first, positives left out.
+    """
 
     passages: tuple[Passage, ...]
     train: QuestionSet
     valid: QuestionSet | None
     left_out: LeftOut
+    mined: tuple[tuple[int, ...], ...] = ()
 
 
 def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Tick) -> TrainingData:
@@ -90,14 +95,17 @@ def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: 
     valid = None
     if recipe.valid_questions is not None:
         path = recipe.valid_questions
-        valid = _load_questions(path, recipe.valid_qrels or recipe.qrels, recipe.valid_where, recipe, rows, left_out, tick)
+        valid = _load_questions(
+            path, recipe.valid_qrels or recipe.qrels, recipe.valid_where, recipe, rows, left_out, tick
+        )
         valid = _with_groups(valid, evaluate.by)
         if not len(valid):
             raise InvalidInput(f"no question of {str(path)!r} can be validated with: {left_out}")
         if 0 < evaluate.questions < len(valid):
             rng = np.random.default_rng(seed)
             valid = valid.take(sorted(rng.choice(len(valid), evaluate.questions, replace=False).tolist()))
-    return TrainingData(passages, train, valid, left_out)
+    mined = _load_mined(recipe.mined, train, rows, left_out) if recipe.mined is not None else ()
+    return TrainingData(passages, train, valid, left_out, mined)
 
 
 def choose_candidates(data: TrainingData, limit: int, *, seed: int) -> np.ndarray:
@@ -154,6 +162,22 @@ def _load_questions(
     return QuestionSet(questions, positive_rows, tuple(pictures), picture_of, ("",) * len(kept))
 
 
+def _load_mined(
+    path: Path, questions: QuestionSet, rows: Mapping[str, int], left_out: LeftOut
+) -> tuple[tuple[int, ...], ...]:
+    """The wrong passages of each question in its ranking; raises InvalidInput where the run ranks for none of them."""
+    run = read_run(path)
+    mined = []
+    for question, positives in zip(questions.questions, questions.positives, strict=True):
+        known = [rows[passage] for passage, _ in run.get(question.id, ()) if passage in rows]
+        mined.append(tuple(row for row in known if row not in positives))
+        if not mined[-1]:
+            left_out.add("questions without a mined negative", question.id)
+    if not any(mined):
+        raise InvalidInput(f"run {str(path)!r} ranks no known passage for any training question; mine with their ids")
+    return tuple(mined)
+
+
 def _check_picture(source: ImageSource, row: int, strict: bool, left_out: LeftOut) -> int | None:
     try:
         load_image(source)
@@ -183,13 +207,17 @@ def _with_groups(questions: QuestionSet, key: str) -> QuestionSet:
         return questions
     for question in questions.questions:
         if key not in question.meta:
-            raise InvalidInput(f"question {question.id!r} has no metadata {key!r}, by which the recipe groups questions")
+            raise InvalidInput(
+                f"question {question.id!r} has no metadata {key!r}, by which the recipe groups questions"
+            )
     return dataclasses.replace(questions, groups=tuple(str(q.meta[key]) for q in questions.questions))
 
 
 def _read(reader: Any, path: Path, recipe: DataRecipe, left_out: LeftOut, tick: Tick) -> Iterable[Any]:
     report = ReadReport()
-    for count, record in enumerate(reader(path, strict=recipe.strict, report=report), start=1):
+    for count, record in enumerate(
+        reader(path, strict=recipe.strict, report=report, image_folder=recipe.images), start=1
+    ):
         if count % 1000 == 0:
             tick(f"reading {path.name}", count, None)
         yield record

@@ -57,16 +57,19 @@ class ModelRecipe:
 class DataRecipe:
     """What is learned from: passages, questions, and which of their parts take part.
 
+    images: the folder that relative picture paths start at, by default that of the file which names them.
     where, valid_where: keep the questions whose metadata match, `{source = "squad"}` or `{source = ["squad", "npl"]}`.
     qrels, valid_qrels: judgments where the questions do not carry positive_ids; a grade below min_grade is no positive.
     group_by: a metadata key of the questions; a batch then holds one group only, and `weights` says how often in an
     epoch a question of a group is drawn (default 1).
+    mined: a TREC run of the training questions by any system; what it ranks high and is not right makes hard negatives.
     strict: an unreadable line or picture stops the run; else it is counted and reported.
     """
 
     passages: Path
     questions: Path
     valid_questions: Path | None = None
+    images: Path | None = None
     qrels: Path | None = None
     valid_qrels: Path | None = None
     min_grade: int = 1
@@ -77,6 +80,7 @@ class DataRecipe:
     use_instructions: bool = True
     group_by: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
+    mined: Path | None = None
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -119,15 +123,20 @@ class Negatives:
     """Passages added to a batch for each of its questions, beside the positives of the others.
 
     count: how many.  same, differ: metadata keys (or "title") in which a negative equals, or does not equal, the
-    question's positive; both empty means any passage.
+    question's positive; both empty means any passage.  mined: above 0, they are drawn from so many first ranks of the
+    question in [data] mined, its positives left out.
     """
 
     count: int
     same: tuple[str, ...] = ()
     differ: tuple[str, ...] = ()
+    mined: int = 0
 
     def __post_init__(self) -> None:
         _at_least("negatives", self, 1, "count")
+        _at_least("negatives", self, 0, "mined")
+        if self.mined and (self.same or self.differ):
+            raise InvalidRecipe("[negatives] mined ranks do not go with same or differ; give each a table of its own")
 
 
 @dataclass(frozen=True)
@@ -223,6 +232,8 @@ class TrainingRecipe:
                 raise InvalidRecipe(f"stage {stage.name!r} has neither steps nor epochs")
             if self.data.valid_questions is None and stage.evaluate_every:
                 raise InvalidRecipe("evaluate_every needs [data] valid_questions")
+            if self.data.mined is None and any(negatives.mined for negatives in stage.negatives):
+                raise InvalidRecipe("negatives with mined need [data] mined, the run that they are drawn from")
 
     def stages(self) -> tuple[TrainRecipe, ...]:
         """The stages in order, each complete: its own keys over those of [train]."""

@@ -106,11 +106,27 @@ class NegativeSampler:
         return drawn
 
 
+class MinedSampler:
+    """Draws hard negatives: passages that a run ranked high for the question and that are not right.
+
+    mined: the rows of every question, best first, its positives left out already.
+    """
+
+    def __init__(self, mined: Sequence[Sequence[int]], spec: Negatives) -> None:
+        self._mined, self._count, self._ranks = mined, spec.count, spec.mined
+
+    def draw(self, question: int, rng: np.random.Generator) -> list[int]:
+        """`count` different rows of the first ranks, fewer where there are fewer."""
+        pool = self._mined[question][: self._ranks]
+        return [pool[i] for i in rng.permutation(len(pool))[: self._count]]
+
+
 def make_batch(
     question_rows: np.ndarray,
     positives: Sequence[frozenset[int]],
     negatives: Sequence[NegativeSampler],
     rng: np.random.Generator,
+    mined: Sequence[MinedSampler] = (),
 ) -> Batch:
     """Choose a positive for each question, add negatives, merge duplicates, mask what is no negative.
 
@@ -123,6 +139,9 @@ def make_batch(
     for question, positive in zip(question_rows, chosen, strict=True):
         for sampler in negatives:
             for row in sampler.draw(positive, positives[question], rng):
+                columns.setdefault(row, len(columns))
+        for miner in mined:
+            for row in miner.draw(int(question), rng):
                 columns.setdefault(row, len(columns))
     labels = np.array([columns[row] for row in chosen])
     masked = np.zeros((len(question_rows), len(columns)), bool)

@@ -21,7 +21,7 @@ from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
 from flmr.train.pictures import Pictures, SplitTower, StoredViews
 from flmr.train.recall import RecalledTower, recalling
 from flmr.train.recipe import AugmentRecipe, TrainingRecipe, TrainRecipe
-from flmr.train.sampler import Batch, NegativeSampler, QuestionSampler, make_batch
+from flmr.train.sampler import Batch, MinedSampler, NegativeSampler, QuestionSampler, make_batch
 
 MEGABYTE = 1 << 20
 TEXTS_AT_ONCE = 32  # texts of like length, so that little is padded
@@ -66,6 +66,7 @@ class ReadyStage:
     frozen: tuple[torch.nn.Module, ...]
     sampler: QuestionSampler
     negatives: tuple[NegativeSampler, ...]
+    mined: tuple[MinedSampler, ...]
     positives: tuple[frozenset[int], ...]
     seed: int
     steps: int
@@ -73,7 +74,7 @@ class ReadyStage:
     def deal(self, step: int) -> tuple[Batch, np.ndarray]:
         """The batch of a step and the view of each of its pictures: a pure function of (seed, step)."""
         rng = np.random.default_rng([self.seed, step, 1])
-        batch = make_batch(self.sampler.rows(step), self.positives, self.negatives, rng)
+        batch = make_batch(self.sampler.rows(step), self.positives, self.negatives, rng, self.mined)
         views_B = rng.integers(self.queries.views, size=len(batch.question_rows))
         return batch, views_B
 
@@ -86,7 +87,14 @@ class ReadyStage:
 
 @contextlib.contextmanager
 def ready_stage(
-    prepared: Prepared, data: TrainingData, stage: TrainRecipe, recipe: TrainingRecipe, *, seed: int, folder: Path, tick: Tick
+    prepared: Prepared,
+    data: TrainingData,
+    stage: TrainRecipe,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    folder: Path,
+    tick: Tick,
 ) -> Iterator[ReadyStage]:
     """Run frozen towers ahead, and within the block let the model use what they gave."""
     model = prepared.model
@@ -103,7 +111,8 @@ def ready_stage(
         valid_queries=valid_queries,
         frozen=frozen,
         sampler=sampler,
-        negatives=tuple(NegativeSampler(data.passages, spec) for spec in stage.negatives),
+        negatives=tuple(NegativeSampler(data.passages, spec) for spec in stage.negatives if not spec.mined),
+        mined=tuple(MinedSampler(data.mined, spec) for spec in stage.negatives if spec.mined),
         positives=data.train.positives,
         seed=seed,
         steps=stage.steps or max(1, round(stage.epochs * sampler.batches_per_epoch)),
