@@ -11,14 +11,14 @@ Source: Khattab and Zaharia, "ColBERT", SIGIR 2020 (the sum of maxima).
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import ready, same
+from flmr.ops.arrays import Array, ready, same
 from flmr.records import MultiVectors
 
 if TYPE_CHECKING:
@@ -29,7 +29,12 @@ SCRATCH_BYTES = 256 << 20  # similarities alive at one time on the torch path; l
 
 @overload
 def maxsim(
-    queries: MultiVectors, documents: MultiVectors, *, threads: int | None = None, isa: str | None = None
+    queries: MultiVectors,
+    documents: MultiVectors,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> NDArray[np.float32]: ...
 
 
@@ -52,18 +57,24 @@ def maxsim(
     document_mask: Any = None,
     threads: int | None = None,
     isa: str | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
     scratch_bytes: int = SCRATCH_BYTES,
 ) -> Any:
     """Score of every query against every document: (Nq, Nd).
 
-    MultiVectors: float32 array from the native kernel.  Tensors (B, Lq, D) and (N, Ld, D), or (L, D) for a single
-    item, with optional masks (B, Lq), (N, Ld) of the rows that count: a differentiable tensor, float32 for
-    half-precision inputs, float64 for float64.  A query without rows scores 0; a document without rows scores -inf
-    against every query and passes no gradient.  Raises InvalidInput on wrong types or shapes.
+    MultiVectors: a float32 array from the native kernel, on the processor or on the first CUDA device.
+    Tensors (B, Lq, D) and (N, Ld, D), or (L, D) for a single item, with optional masks (B, Lq), (N, Ld) of the rows
+    that count: a differentiable tensor, float32 for half-precision inputs, float64 for float64.
+    A document without rows scores -inf against every query and passes no gradient; a query without rows scores 0
+    against the others.  Raises InvalidInput on wrong types or shapes, NativeError where the library or the device is
+    missing.
     """
     if isinstance(queries, MultiVectors) and isinstance(documents, MultiVectors):
         if query_mask is not None or document_mask is not None:
             raise InvalidInput("multi-vectors take no masks: their items hold only the rows that count")
+        same("D", queries=queries.dim, documents=documents.dim)
+        if device == "cuda":
+            return _maxsim_cuda(queries, documents)
         return _maxsim_native(queries, documents, threads, isa)
     if not (_is_tensor(queries) and _is_tensor(documents)):
         kinds = f"{type(queries).__name__} and {type(documents).__name__}"
@@ -122,16 +133,26 @@ def maxsim_pairs(
 def _maxsim_native(
     queries: MultiVectors, documents: MultiVectors, threads: int | None, isa: str | None
 ) -> NDArray[np.float32]:
-    same("D", queries=queries.dim, documents=documents.dim)
-    arrays = []
-    for item in (queries, documents):
-        arrays += [
-            ready("vectors", item.vectors, np.float32, np.float16, ndim=2),
-            ready("offsets", item.offsets, np.int64, ndim=1),
-        ]
     scores_BN = np.empty((len(queries), len(documents)), np.float32)
-    native.call("maxsim", *arrays, scores_BN, native.thread_count(threads), native.isa(isa))
+    arrays = (*_ready(queries), *_ready(documents), scores_BN)
+    native.call("maxsim", *arrays, native.thread_count(threads), native.isa(isa))
     return scores_BN
+
+
+def _maxsim_cuda(queries: MultiVectors, documents: MultiVectors) -> NDArray[np.float32]:
+    scores_BN = np.empty((len(queries), len(documents)), np.float32)
+    ragged = []
+    for item in (queries, documents):
+        vectors, offsets = _ready(item)
+        half = int(vectors.dtype == np.float16)
+        ragged += [native.address(vectors), half, native.address(offsets), native.int64(len(item))]
+    native.call_cuda("maxsim", *ragged, native.int64(queries.dim), native.address(scores_BN))
+    return scores_BN
+
+
+def _ready(item: MultiVectors) -> tuple[Array, Array]:
+    vectors = ready("vectors", item.vectors, np.float32, np.float16, ndim=2)
+    return vectors, ready("offsets", item.offsets, np.int64, ndim=1)
 
 
 def _is_tensor(value: Any) -> bool:
@@ -184,6 +205,7 @@ def _maxsim_function() -> Any:
             scratch_bytes: int,
         ) -> Tensor:
             scores_BN, argmax_RN = _forward(queries, documents, query_mask, document_mask, scratch_bytes)
+            ctx.scratch_bytes = scratch_bytes
             ctx.save_for_backward(queries, documents, query_mask, document_mask, argmax_RN)
             return scores_BN
 
@@ -191,7 +213,7 @@ def _maxsim_function() -> Any:
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, grad_BN: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
             needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[1])
-            return *_backward(grad_BN, ctx.saved_tensors, needed), None, None, None
+            return *_backward(grad_BN, ctx.saved_tensors, needed, ctx.scratch_bytes), None, None, None
 
     return MaxSim
 
@@ -218,7 +240,7 @@ def _forward(
         return scores_BN, argmax_RN
     rows_RD = queries.reshape(B * Lq, D)
     budget = max(1, scratch_bytes // wide.itemsize)
-    documents_at_once = max(1, min(N, budget // (Ld * max(1, min(B * Lq, 1024)))))
+    documents_at_once = max(1, min(N, budget // max(Ld, Ld * min(B * Lq, 1024), B * Lq)))
     rows_at_once = max(1, budget // (Ld * documents_at_once))
     for n in range(0, N, documents_at_once):
         chunk_nLD = documents[n : n + documents_at_once].to(wide)
@@ -229,19 +251,22 @@ def _forward(
             similarities_rM = rows_RD[r : r + rows_at_once].to(wide) @ flat_DM
             if hidden_M is not None:
                 similarities_rM.masked_fill_(hidden_M, -torch.inf)
-            best = similarities_rM.view(-1, len(chunk_nLD), Ld).max(dim=2)
+            best = similarities_rM.view(len(similarities_rM), len(chunk_nLD), Ld).max(dim=2)
             best_Rn[r : r + rows_at_once] = best.values
             argmax_RN[r : r + rows_at_once, n : n + documents_at_once] = best.indices.to(index_type)
         if query_mask is not None:
             best_Rn.masked_fill_(~query_mask.reshape(-1, 1), 0)
-        scores_BN[:, n : n + documents_at_once] = best_Rn.view(B, Lq, -1).sum(dim=1)
+        scores_BN[:, n : n + documents_at_once] = best_Rn.view(B, Lq, len(chunk_nLD)).sum(dim=1)
     if document_mask is not None:
         scores_BN.masked_fill_(~document_mask.any(dim=1), -torch.inf)
     return scores_BN, argmax_RN
 
 
 def _backward(
-    grad_BN: Tensor, saved: tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor], needed: tuple[bool, bool]
+    grad_BN: Tensor,
+    saved: tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor],
+    needed: tuple[bool, bool],
+    scratch_bytes: int,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of queries and documents.
 
@@ -253,23 +278,24 @@ def _backward(
     queries, documents, query_mask, document_mask, argmax_RN = saved
     (B, Lq, D), (N, Ld, _) = queries.shape, documents.shape
     wide = _wide(queries, documents)
-    grad_q = torch.zeros_like(queries) if needed[0] else None
-    grad_d = torch.zeros_like(documents) if needed[1] else None
-    if B * Lq * N * Ld == 0:
-        return grad_q, grad_d
+    queries_RD, documents_MD = queries.reshape(B * Lq, D).to(wide), documents.reshape(N * Ld, D).to(wide)
+    grad_RD, grad_MD = torch.zeros_like(queries_RD), torch.zeros_like(documents_MD)
     weight_BN = grad_BN.to(wide)
     if document_mask is not None:  # not a product with 0: what arrives for a score of -inf may be NaN
         weight_BN = weight_BN.masked_fill(~document_mask.any(dim=1), 0)
-    weight_RN = weight_BN.repeat_interleave(Lq, dim=0)
-    if query_mask is not None:
-        weight_RN = weight_RN.masked_fill(~query_mask.reshape(-1, 1), 0)
-    places = torch.arange(N, device=queries.device) * Ld + argmax_RN
-    rows = torch.arange(B * Lq, device=queries.device).repeat_interleave(N)
-    indices = torch.stack([rows, places.reshape(-1)])
-    size = (B * Lq, N * Ld)
-    weights_RM = torch.sparse_coo_tensor(indices, weight_RN.reshape(-1), size, check_invariants=False)
-    if grad_q is not None:
-        grad_q = (weights_RM @ documents.reshape(-1, D).to(wide)).view(B, Lq, D).to(queries.dtype)
-    if grad_d is not None:
-        grad_d = (weights_RM.T @ queries.reshape(-1, D).to(wide)).view(N, Ld, D).to(documents.dtype)
-    return grad_q, grad_d
+    first_M = torch.arange(N, device=queries.device) * Ld
+    rows_at_once = max(1, scratch_bytes // (max(1, N) * 32))  # an entry is two int64 places, built from two more
+    for r in range(0, B * Lq if N * Ld else 0, rows_at_once):
+        rows = torch.arange(r, min(B * Lq, r + rows_at_once), device=queries.device)
+        weight_rN = weight_BN[rows // Lq]
+        if query_mask is not None:
+            weight_rN = weight_rN.masked_fill(~query_mask.reshape(-1, 1)[rows], 0)
+        places = torch.stack([(rows - r).repeat_interleave(N), (first_M + argmax_RN[rows]).reshape(-1)])
+        size = (len(rows), N * Ld)
+        weights_rM = torch.sparse_coo_tensor(places, weight_rN.reshape(-1), size, check_invariants=False)
+        if needed[0]:
+            grad_RD[r : r + rows_at_once] = weights_rM @ documents_MD
+        if needed[1]:
+            grad_MD += weights_rM.T @ queries_RD[r : r + rows_at_once]
+    grad_q = grad_RD.view(B, Lq, D).to(queries.dtype) if needed[0] else None
+    return grad_q, grad_MD.view(N, Ld, D).to(documents.dtype) if needed[1] else None

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from flmr.errors import InvalidInput, NativeError
 
 BUILD = "python setup.py build_ext --inplace (or: pip install .)"
@@ -82,3 +84,26 @@ def cuda_devices() -> int:
     """How many CUDA devices the CUDA library sees: 0 without a device, a driver or the library."""
     library = _cuda()
     return int(library.flmr_cuda_device_count()) if library is not None else 0
+
+
+def call_cuda(op: str, *arguments: Any) -> None:
+    """Run one op of the CUDA library on the first device; raises NativeError where there is none or the op fails."""
+    library = _cuda()
+    if library is None:
+        raise NativeError(f"flmr's CUDA library is not built; with a CUDA toolkit in reach: FLMR_CUDA=ON {BUILD}")
+    if cuda_devices() == 0:
+        raise NativeError("no CUDA device is visible; use device='cpu'")
+    status = getattr(library, f"flmr_cuda_{op}")(*arguments)
+    if status != 0:
+        library.flmr_cuda_error.restype = ctypes.c_char_p
+        raise NativeError(f"{op} failed on the CUDA device: {library.flmr_cuda_error(status).decode()}")
+
+
+def address(array: NDArray[Any]) -> ctypes.c_void_p:
+    """Where an array lies, for a C function; the caller keeps the array alive."""
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def int64(value: int) -> ctypes.c_int64:
+    """A C int64: ctypes would pass a plain number as a 32-bit one."""
+    return ctypes.c_int64(value)

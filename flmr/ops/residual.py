@@ -64,7 +64,8 @@ def unpack_reference(packed_TP: Array, nbits: int, dim: int) -> NDArray[np.uint8
     packed = _checked_packed(packed_TP, nbits, dim)
     bits_TDB = np.unpackbits(packed, axis=1, count=dim * nbits, bitorder="little").reshape(len(packed), dim, nbits)
     weights_B = (1 << np.arange(nbits)).astype(np.uint8)
-    return (bits_TDB * weights_B).sum(axis=2, dtype=np.uint8)
+    levels: NDArray[np.uint8] = (bits_TDB * weights_B).sum(axis=2, dtype=np.uint8)
+    return levels
 
 
 def quantize(
@@ -91,7 +92,8 @@ def quantize_reference(
     r_TD = residuals.astype(np.float64)
     levels_wide = levels.astype(np.float64)
     rms_T = np.sqrt(np.square(r_TD).mean(axis=1))
-    unit_TD = r_TD / np.where(rms_T > 0, rms_T, 1)[:, None]
+    with np.errstate(invalid="ignore"):  # not finite: refused below
+        unit_TD = r_TD / np.where(rms_T > 0, rms_T, 1)[:, None]
     numbers_TD = np.searchsorted((levels_wide[1:] + levels_wide[:-1]) / 2, unit_TD, side="left").astype(np.uint8)
     chosen_TD = levels_wide[numbers_TD]
     square_T = np.square(chosen_TD).sum(axis=1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flmr.errors import InvalidInput
 from flmr.ops import native
 from flmr.ops.arrays import Array, count_items, item_rows, ready, same, token_rows
 from flmr.ops.residual import checked_levels, dequantize_reference, packed_size
@@ -105,7 +106,8 @@ def _checked_flat(
     query = ready("query", query_QD, np.float32, ndim=2)
     vectors = ready("vectors", vectors_TD, np.float32, np.float16, ndim=2)
     offsets = ready("offsets", offsets_N1, np.int64, ndim=1)
-    same("D", query=query.shape[1], vectors=vectors.shape[1])
+    if same("D", query=query.shape[1], vectors=vectors.shape[1]) == 0:
+        raise InvalidInput("vectors must have at least one dimension")
     return query, item_rows(items, count_items(offsets)), offsets, vectors
 
 
