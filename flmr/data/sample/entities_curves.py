@@ -246,7 +246,8 @@ def _cubics() -> list[Entity]:
         ),
         one(
             "witch-of-agnesi", "witch of Agnesi",
-            lambda: curves.line(trace(lambda x: x, lambda x: 8 / (x * x + 4), -6, 6)), 1, 1, crossings=0, points="one summit",
+            lambda: curves.line(trace(lambda x: x, lambda x: 8 / (x * x + 4), -6, 6)), 1, 1,
+            crossings=0, points="one summit",
             size="For a generating circle of radius 1 the witch of Agnesi rises to {height 2|size}, and between the "
             "curve and its asymptote lies {4 pi, about 12.57|area}, just four times the area of the circle.",
             shape="The witch of Agnesi is {a cubic|family}: {y = 8 / (x² + 4)|rule}. It is one smooth bell, flat far "

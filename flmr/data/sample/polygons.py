@@ -63,10 +63,11 @@ def vesica() -> Figure:
 
 
 def taijitu() -> Figure:
-    """The dark half of the yin-yang disc of radius 1, its eyes, and the circle around both."""
-    half = [arc(0, 0, 1, 90, 270), arc(0, -0.5, 0.5, -90, 90), arc(0, 0.5, 0.5, 270, 90)]
-    dark = _ribbon(_sealed(np.concatenate(half)), circle(0, -0.5, 0.14))
-    return Figure((dark, circle(0, 0.5, 0.14), _ribbon(circle(r=1.0), circle(r=0.94))), "solid")
+    """The dark half of the yin-yang disc of radius 1, its eyes, and the circle around both; seams lie in the dark."""
+    half = [arc(0, -0.5, 0.5, -90, 90), arc(0, 0.5, 0.5, 270, 90), arc(0, 0, 1, 90, 270)]
+    dark = _ribbon(_sealed(np.concatenate(half)), arc(0, -0.5, 0.14, -90, 270))
+    rim = _ribbon(arc(0, 0, 1, 180, 540), arc(0, 0, 0.94, 180, 540))
+    return Figure((dark, circle(0, 0.5, 0.14), rim), "solid")
 
 
 def seed_of_life() -> Figure:

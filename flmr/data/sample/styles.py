@@ -125,7 +125,8 @@ def watercolour(scene: Scene) -> np.ndarray:
     pool = np.clip((soft - scene.blur(mask, 3.5)) * 1.2, 0, 1) + (1 - np.abs(2 * soft - 1)) * 0.25
     pigment = mix(flat(scene, first), second, np.clip(0.5 + 0.6 * scene.clouds(3), 0, 1))
     strength = np.clip(0.58 + 0.1 * scene.clouds(6) + 0.03 * scene.grain() + pool * 0.7, 0, 1)
-    return shaded(sheet * (1 - soft * strength)[..., None] + pigment * sheet, (soft * strength))
+    wash = soft * strength
+    return shaded(sheet, 1 - wash) + shaded(pigment * sheet, wash)
 
 
 def sunset(scene: Scene) -> np.ndarray:
