@@ -162,16 +162,11 @@ def _read(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 class SkipRandomInit(TorchFunctionMode):
-    """Inside, random and constant filling of tensors does nothing: for a model whose every weight is loaded next."""
+    """Inside, filling a tensor with random numbers does nothing: for a model whose every weight is loaded next."""
 
-    _FILLS = frozenset(
-        ("normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "zeros_", "ones_", "constant_", "kaiming_uniform_")
-    )
+    _FILLS = frozenset(("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in self._FILLS:
-            target = args[0] if args else (kwargs or {}).get("tensor")
-            if isinstance(target, torch.nn.Parameter):
-                return target
+        if getattr(func, "__name__", "") in self._FILLS:
+            return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))

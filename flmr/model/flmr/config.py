@@ -194,10 +194,19 @@ class FLMRConfig(PretrainedConfig):  # type: ignore[misc]
         self.vision_model_version = vision_model_version
         self.query_missing_image = query_missing_image
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """As transformers does it, and remember the folder: a mapping base may stand beside config.json."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded  # with return_unused_kwargs
+        config._name_or_path = str(pretrained_model_name_or_path)
+        return loaded
+
 
 def load_config(folder: Path, config: FLMRConfig | str | Path | None = None) -> FLMRConfig:
     """The config of a checkpoint folder, or the one given: an object, or a folder.  Raises CheckpointError."""
     if isinstance(config, FLMRConfig):
+        config._name_or_path = config._name_or_path or str(folder)
         return config
     folder = folder if config is None else Path(config)
     path = folder / "config.json"

@@ -431,7 +431,7 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
                 setattr(config, name, value)
             elif not (name.startswith("_") or name in _IGNORED_ARGUMENTS):
                 raise InvalidInput(f"from_pretrained does not know the argument {name!r}")
-        with SkipRandomInit():
+        with torch.random.fork_rng(devices=[]), SkipRandomInit():
             model = cls(config, **tokenizers)
         stored = load_weights(model, config, folder)
         if dtype is not None:

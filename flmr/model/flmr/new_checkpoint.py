@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import string
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,19 +88,33 @@ def new_tokenizers(
 
 
 def build_vocab(texts: Iterable[str], size: int) -> list[str]:
-    """Learn word pieces of lower-cased texts: at most `size` tokens, the reserved ones, punctuation, letters and digits
-    included.  The same texts give the same vocabulary.  Raises InvalidInput if size leaves no room.
+    """Learn word pieces of lower-cased texts: at most `size` tokens, in the order of their ids.
+
+    The reserved tokens come first, then ASCII punctuation, letters and digits and the commonest other characters, each
+    at the start of a word and inside one, then the learned pieces.  The same texts give the same vocabulary.  Raises
+    InvalidInput if size leaves no room.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+    texts = list(texts)
     alphabet = [*string.punctuation, *string.ascii_lowercase, *string.digits]
-    if size < len(RESERVED_TOKENS) + 2 * len(alphabet):
-        raise InvalidInput(f"a vocabulary needs at least {len(RESERVED_TOKENS) + 2 * len(alphabet)} tokens, not {size}")
+    smallest = len(RESERVED_TOKENS) + 2 * len(alphabet)
+    if size < smallest:
+        raise InvalidInput(f"a vocabulary needs at least {smallest} tokens, not {size}")
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    counts = Counter(char for text in texts for char in tokenizer.normalizer.normalize_str(text) if not char.isspace())
+    others = sorted((char for char in counts if char not in alphabet), key=lambda char: (-counts[char], char))
+    alphabet += others[: (size - smallest) // 8]  # a quarter of the room at most; the rest is for whole words
     trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=list(RESERVED_TOKENS), initial_alphabet=alphabet, show_progress=False
+        vocab_size=size,
+        # The trainer numbers characters in the order of a hash map and breaks ties by number; named here, their
+        # numbers are the same in every run.
+        special_tokens=[*RESERVED_TOKENS, *alphabet, *(f"##{char}" for char in alphabet)],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     ids = tokenizer.get_vocab()

@@ -196,8 +196,8 @@ class FLMRQueryEncoderTokenizer(_SidedTokenizer):
     def __init__(
         self, *args: Any, query_maxlen: int | None = None, attend_to_mask_tokens: bool = False, **kwargs: Any
     ) -> None:
-        text_config: Any = kwargs.get("text_config")
-        self.query_maxlen: int = query_maxlen or getattr(text_config, "query_maxlen", 32)
+        default: Any = getattr(kwargs.get("text_config"), "query_maxlen", 32)
+        self.query_maxlen = int(query_maxlen or default)
         self.attend_to_mask_tokens = attend_to_mask_tokens
         super().__init__(*args, **kwargs)
 

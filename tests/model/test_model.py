@@ -1,0 +1,235 @@
+"""The published model's arguments, and the combinations that the published code lets crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel
+
+from flmr.errors import CheckpointError, InvalidInput
+from flmr.model.flmr import FLMRConfig, FLMRModelForRetrieval, FLMRQueryEncoderTokenizer
+
+
+def _inputs(parts: Any, *texts: str) -> dict[str, torch.Tensor]:
+    encoding = parts[1](list(texts), max_length=12)
+    return {"input_ids": encoding["input_ids"], "attention_mask": encoding["attention_mask"]}
+
+
+def _pixels(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_auto_classes_load_the_published_folder(golden: Any) -> None:
+    folder = golden("preflmr").folder
+    assert isinstance(AutoConfig.from_pretrained(folder), FLMRConfig)
+    model = AutoModel.from_pretrained(folder)
+    assert isinstance(model, FLMRModelForRetrieval) and not model.training
+    assert isinstance(AutoModel.from_config(AutoConfig.from_pretrained(folder)), FLMRModelForRetrieval)
+
+
+def test_published_loading_script_runs_unchanged(golden: Any) -> None:
+    case = golden("preflmr")
+    config = FLMRConfig.from_pretrained(case.folder)
+    tokenizer = FLMRQueryEncoderTokenizer.from_pretrained(
+        case.folder, text_config=config.text_config, subfolder="query_tokenizer"
+    )
+    model = FLMRModelForRetrieval.from_pretrained(
+        str(case.folder), query_tokenizer=tokenizer, context_tokenizer=None, torch_dtype=torch.float32
+    )
+    assert model.query_tokenizer is tokenizer and model.context_tokenizer is not None
+
+
+def test_an_unknown_argument_of_from_pretrained_is_named(golden: Any) -> None:
+    with pytest.raises(InvalidInput, match="'query_tokeniser'"):
+        FLMRModelForRetrieval.from_pretrained(golden("preflmr").folder, query_tokeniser=None)
+
+
+def test_a_text_query_needs_no_flag_and_no_image(tiny_parts: Any) -> None:
+    parts = tiny_parts()
+    inputs = _inputs(parts, "name: the bird")
+    asked = parts[0].query(**inputs, concat_output_from_vision_encoder=False)
+    found = parts[0].query(**inputs)
+    assert found.late_interaction_output.shape == (1, 12, 8)
+    assert torch.equal(found.late_interaction_output, asked.late_interaction_output)
+
+
+def test_an_image_query_without_text_works_where_no_mapping_network_attends_to_it(tiny_parts: Any) -> None:
+    model, *_ = tiny_parts(use_transformer_mapping_network=False)
+    assert model.query(pixel_values=_pixels(2)).late_interaction_output.shape == (2, 3, 8)
+    with pytest.raises(InvalidInput, match="mapping network attends to the text"):
+        tiny_parts()[0].query(pixel_values=_pixels(2))
+
+
+def test_several_images_pass_both_mapping_networks(tiny_parts: Any) -> None:
+    parts = tiny_parts()
+    rows = parts[0].query(**_inputs(parts, "name: a", "name: b"), pixel_values=_pixels(2, 3)).late_interaction_output
+    assert rows.shape == (2, 12 + 3 * 3 + 3 * 4, 8)
+
+
+def test_precomputed_features_equal_pixels(tiny_parts: Any) -> None:
+    parts = tiny_parts()
+    inputs, pixels = _inputs(parts, "name: a", "name: b"), _pixels(2)
+    seen = parts[0].query_vision_encoder(pixels)
+    by_pixels = parts[0].query(**inputs, pixel_values=pixels)
+    for features in (
+        {"image_features": seen.summary, "patch_features": seen.patches},
+        {"image_features": seen.summary[:, None], "patch_features": seen.patches[:, None]},
+    ):
+        found = parts[0].query(**inputs, **features)
+        assert torch.equal(found.late_interaction_output, by_pixels.late_interaction_output)
+
+
+def test_features_that_cannot_be_used_are_refused(tiny_parts: Any) -> None:
+    parts = tiny_parts()
+    model, inputs = parts[0], _inputs(parts, "name: a", "name: b")
+    summary, patches = torch.zeros(2, 24), torch.zeros(2, 4, 24)
+    refused = {
+        "needs patch_features": {"image_features": summary},
+        r"must be \(B, 24\)": {"image_features": torch.zeros(2, 23)},
+        "do not fit": {"image_features": summary, "patch_features": patches[:, None]},
+        "not both": {"image_features": summary, "pixel_values": _pixels(2)},
+        "batches of": {"pixel_values": _pixels(3)},
+        r"takes \(B, 3, 16, 16\)": {"pixel_values": torch.zeros(2, 3, 8, 8)},
+        r"\(B, R, 3, S, S\)": {"pixel_values": torch.zeros(2, 3)},
+        "an image was not given": {"concat_output_from_vision_encoder": True},
+        "one flag an item": {"concat_output_from_text_encoder": [True], "pixel_values": _pixels(2)},
+        "switched off": {"concat_output_from_text_encoder": False},
+    }
+    for message, arguments in refused.items():
+        with pytest.raises(InvalidInput, match=message):
+            model.query(**inputs, **arguments)
+
+
+def test_neither_text_nor_image_is_refused(tiny_parts: Any) -> None:
+    with pytest.raises(InvalidInput, match="neither text nor image"):
+        tiny_parts()[0].query()
+    with pytest.raises(InvalidInput, match="attention mask"):
+        tiny_parts()[0].query(torch.ones(1, 4, dtype=torch.long))
+
+
+def test_an_image_to_a_model_without_vision_is_refused(tiny_parts: Any) -> None:
+    parts = tiny_parts(use_vision_encoder=False, use_transformer_mapping_network=False)
+    with pytest.raises(InvalidInput, match="no vision tower"):
+        parts[0].query(**_inputs(parts, "name: a"), image_features=torch.zeros(1, 24))
+
+
+def test_a_query_without_instruction_mark_keeps_every_row(tiny_parts: Any) -> None:
+    model, tokenizer, _ = tiny_parts()
+    ids = tokenizer(["name the bird", "name: the bird"], max_length=12)["input_ids"]
+    keep = model.query_mask(ids)
+    assert keep[0].all()
+    assert keep[1].tolist()[:5] == [True, True, False, False, True]
+
+
+def test_a_model_that_masks_needs_its_tokenizers(tiny_parts: Any) -> None:
+    model, tokenizer, _ = tiny_parts()
+    ids = tokenizer("name: a")
+    model.query_tokenizer = model.context_tokenizer = None
+    with pytest.raises(InvalidInput, match="query_tokenizer"):
+        model.query(ids["input_ids"], ids["attention_mask"])
+    with pytest.raises(InvalidInput, match="context_tokenizer"):
+        model.doc(ids["input_ids"], ids["attention_mask"])
+
+
+def test_documents_without_punctuation_mask_keep_their_punctuation(tiny_parts: Any) -> None:
+    for masks, rows in ((True, 5), (False, 6)):
+        model, _, tokenizer = tiny_parts(mask_punctuation=masks)
+        encoding = tokenizer("the bird.")
+        assert int(model.doc(encoding["input_ids"], encoding["attention_mask"]).context_mask.sum()) == rows
+
+
+def test_documents_can_be_lists_of_the_rows_that_count(tiny_parts: Any) -> None:
+    model, _, tokenizer = tiny_parts()
+    encoding = tokenizer(["the bird.", "a"])
+    padded = model.doc(encoding["input_ids"], encoding["attention_mask"])
+    ragged = model.doc(encoding["input_ids"], encoding["attention_mask"], keep_dims=False).late_interaction_output
+    assert [len(rows) for rows in ragged] == [5, 4]
+    for rows, item, mask in zip(ragged, padded.late_interaction_output, padded.context_mask, strict=True):
+        assert torch.equal(rows, item[mask[:, 0]])
+
+
+def test_documents_with_and_without_image_share_a_batch(tiny_parts: Any) -> None:
+    model, _, tokenizer = tiny_parts(context_concat_output_from_vision_encoder=True)
+    encoding = tokenizer(["the bird", "a"])
+    output = model.doc(
+        encoding["input_ids"], encoding["attention_mask"], _pixels(2), concat_output_from_vision_encoder=[True, False]
+    )
+    assert output.context_mask[:, :3, 0].tolist() == [[True] * 3, [False] * 3]
+    assert output.late_interaction_output[1, :3].abs().max() == 0
+
+
+def test_outputs_are_tuples_on_request(tiny_parts: Any) -> None:
+    parts = tiny_parts()
+    output = parts[0].query(**_inputs(parts, "name: a"), return_dict=False)
+    assert isinstance(output, tuple) and output[0].shape == (1, 8)
+
+
+def test_too_long_a_text_is_refused(tiny_parts: Any) -> None:
+    model, tokenizer, _ = tiny_parts()
+    encoding = tokenizer("name: a", max_length=129)
+    with pytest.raises(InvalidInput, match="129 tokens given, the text tower takes 128"):
+        model.query(encoding["input_ids"], encoding["attention_mask"])
+
+
+def test_the_mapping_network_is_never_causal(tiny_parts: Any) -> None:
+    model, *_ = tiny_parts()
+    patches = torch.rand(1, 4, 16, generator=torch.Generator().manual_seed(1))
+    text, visible = torch.rand(1, 3, 16), torch.ones(1, 3, dtype=torch.bool)
+    changed = patches.clone()
+    changed[0, 3] += 1
+    first, second = (model.transformer_mapping_network(p, text, visible)[0] for p in (patches, changed))
+    assert (first[0, 0] - second[0, 0]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"transformer_mapping_config_base": None}, "transformer_mapping_config_base is not"),
+        ({"transformer_mapping_config_base": "bert-base-uncased"}, "768 wide but the text tower is 16"),
+        ({"transformer_mapping_config_base": "no/such"}, "neither built in"),
+        ({"use_vision_encoder": False}, "needs use_vision_encoder"),
+        ({"text_config": {"text_encoder_base_model": "roberta-base"}}, "roberta-base"),
+        ({"vision_config": {"model_type": "resnet"}}, "known vision towers"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_explained(tiny_parts: Any, changes: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        tiny_parts(**changes)
+
+
+def test_the_published_mapping_base_is_built_in(tiny_parts: Any) -> None:
+    text = {"vocab_size": 300, "num_hidden_layers": 1, "intermediate_size": 64}
+    model, *_ = tiny_parts(text_config=text, transformer_mapping_config_base="bert-base-uncased")
+    layer = model.transformer_mapping_network.layer[0]
+    assert layer.attention.heads == 12
+    assert layer.intermediate["dense"].weight.shape == (3072, 768)
+
+
+def test_training_moves_every_part_but_unused_ones(tiny_parts: Any) -> None:
+    model, query_tokenizer, context_tokenizer = tiny_parts()
+    queries, documents = query_tokenizer(["name: a", "name: toy"], max_length=12), context_tokenizer(["a", "toy"])
+    model.train()
+    model(
+        queries["input_ids"],
+        queries["attention_mask"],
+        _pixels(2),
+        context_input_ids=documents["input_ids"],
+        context_attention_mask=documents["attention_mask"],
+        num_negative_examples=0,
+    ).loss.backward()
+    unused = {name for name, p in model.named_parameters() if p.grad is None}
+    assert all("pooler" in name or "post_layernorm" in name for name in unused)
+
+
+def test_a_tied_tensor_is_one_parameter(golden: Any) -> None:
+    model = FLMRModelForRetrieval.from_pretrained(golden("flmr_mlp").folder)
+    assert model.context_text_encoder is model.query_text_encoder
+    assert not any(name.startswith("context_") for name, _ in model.named_parameters())
+
+
+def test_saving_to_the_hub_in_one_step_is_refused(tiny_parts: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="call push_to_hub"):
+        tiny_parts()[0].save_pretrained(tmp_path, push_to_hub=True)
