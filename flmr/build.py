@@ -31,12 +31,14 @@ T = TypeVar("T")
 class QuestionSet:
     """A table `[evaluate.NAME]` of an index recipe: the questions that measure the index.
 
-    qrels: judgments; without them the questions' own positive ids.  images: where relative image paths start, by
-    default the folder of the questions.  by: a key of the questions' metadata to report by as well.
+    qrels: judgments; without them the questions' own positive ids.  where: metadata that a question must have, a value
+    or a list of them.  images: where relative image paths start, by default the folder of the questions.  by: a key of
+    the questions' metadata to report by as well.
     """
 
     questions: Path
     qrels: Path | None = None
+    where: dict[str, Any] = field(default_factory=dict)
     images: Path | None = None
     ks: tuple[int, ...] = (5, 10, 100)
     by: str | None = None

@@ -12,13 +12,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flmr.errors import FlmrError, InvalidInput
+from flmr.errors import CorruptIndex, FlmrError, InvalidInput
 
 if TYPE_CHECKING:
     from flmr.build import Account
@@ -49,18 +49,23 @@ Strict = Annotated[bool, typer.Option("--strict", help="stop at the first bad li
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="show the traceback of an error (or set FLMR_DEBUG=1)")
-    ] = False,
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from flmr import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", is_eager=True, callback=_print_version)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="show the traceback of an error (or set FLMR_DEBUG=1)")
+    ] = False,
+) -> None:
     if debug:
         os.environ["FLMR_DEBUG"] = "1"
 
@@ -193,8 +198,11 @@ def verify(path: IndexPath, as_json: AsJson = False) -> None:
     from flmr.index import Index
     from flmr.show import console
 
-    with Index.open(path) as opened:
-        problems = [str(problem) for problem in opened.verify()]
+    try:
+        with Index.open(path) as opened:
+            problems = opened.verify()
+    except CorruptIndex as error:  # so damaged that it does not open
+        problems = [str(error)]
     result = {"index": str(path), "problems": problems}
     _done(as_json, result, lambda: console().print("\n".join(problems) or f"{path} is sound", soft_wrap=True))
     if problems:
@@ -329,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, prog_name="flmr", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (_ReaderGone, BrokenPipeError):
         # The reader of our output has gone (`flmr search | head`): nothing is left to say, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
@@ -339,6 +347,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, 2, str(error))
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer's, whose class moved between its versions
+            if not error.format_message():  # `flmr` alone: its help has been printed
+                return 2
             hint = getattr(getattr(error, "ctx", None), "command_path", "flmr")
             return _failed(error, 2, f"{error.format_message()}  (see `{hint} --help`)")
         reason = f"{type(error).__name__}: {error}"
@@ -357,11 +367,20 @@ def _failed(error: Exception, code: int, message: str) -> int:
     return code
 
 
-def _done(as_json: bool, document: Mapping[str, Any], show: Any) -> None:
-    if as_json:
-        print(json.dumps(document, ensure_ascii=False, indent=2, default=str))
-    else:
-        show()
+class _ReaderGone(Exception):
+    """Whoever read our output stopped reading; not an OSError, which typer would answer itself, with exit code 1."""
+
+
+def _done(as_json: bool, document: Mapping[str, Any], show: Callable[[], None]) -> None:
+    """The result of a verb, for a program or for a person."""
+    try:
+        if as_json:
+            print(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+        else:
+            show()
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
 
 
 def _open(path: Path, encoder: str | None) -> Retriever:
@@ -375,7 +394,8 @@ def _index_changed(as_json: bool, path: Path, facts: Mapping[str, Any], account:
 
     skipped(account.lines.skipped, account.unreadable, "passage")
     document = {"index": str(path), **account_document(account), "seconds": round(seconds, 2), **facts}
-    _done(as_json, document, lambda: show_facts(console(), document))
+    shown = ("index", "encoded", "items", "vectors", "dim", "nbits", "bytes", "bytes_per_vector", "segments", "seconds")
+    _done(as_json, document, lambda: show_facts(console(), {name: document[name] for name in shown}))
 
 
 def _search_file(

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from flmr.data import qrels_of, read_questions
 from flmr.data.sample import write_sample
 from flmr.explain import write_page
 from flmr.measure import Measured, Options, birthplace, measure_questions
 from flmr.progress import reporting
-from flmr.records import Question
+from flmr.records import Explanation, Question
 from flmr.retriever import Progress, Retriever
 from flmr.roles import Encoder
 from flmr.show import hit_document, query_document, show_control, show_facts, show_hits, show_query
@@ -43,7 +45,7 @@ def run_demo(
     """
     steps = _Steps(console)
     with steps("pictures, passages and questions"):
-        folder = _sample(out, progress)
+        folder = sample_folder(out, progress=progress)
         questions = list(read_questions(folder / "questions.test.jsonl", strict=True))
     with steps("index"):
         retriever = Retriever.build(
@@ -57,9 +59,7 @@ def run_demo(
         with steps("the same without their pictures"):
             control = _measured(retriever, "without it", questions, Options(drop_image=True), progress)
         with steps("a page that explains one hit"):
-            first = questions[_spread(len(questions))[0]]
-            best = retriever.search([first.query], 1)[0][0]
-            page = write_page(retriever.explain(first.query, best), out / "explain.html")
+            page = write_page(_explained(retriever, questions), out / "explain.html")
         facts = retriever.index.info()
     if console is not None:
         show_control(console, measured, control)
@@ -79,7 +79,7 @@ def run_demo(
     }
 
 
-def _sample(out: Path, progress: Progress) -> Path:
+def sample_folder(out: Path, *, progress: Progress) -> Path:
     """The sample's folder, written if an earlier run did not finish writing it."""
     folder, partial = out / "sample", out / "sample.partial"
     if not folder.is_dir():
@@ -96,7 +96,8 @@ def _ask(retriever: Retriever, questions: Sequence[Question], console: Console |
         if console is not None:
             show_query(console, question.query)
             show_hits(console, hits, marked=frozenset(question.positive_ids), lines=1)
-            console.print()
+            answers, right = " or ".join(question.answers), ", ".join(question.positive_ids)
+            console.print(Text(f"     answer: {answers}  ({right})\n", "dim"), soft_wrap=True)
     return [
         {
             "query": query_document(question.query),
@@ -105,6 +106,15 @@ def _ask(retriever: Retriever, questions: Sequence[Question], console: Console |
         }
         for question, hits in zip(asked, found, strict=True)
     ]
+
+
+def _explained(retriever: Retriever, questions: Sequence[Question]) -> Explanation:
+    """The best hit of the first question shown that was answered right; of the first one, if none was."""
+    asked = [questions[i] for i in _spread(len(questions))]
+    best = [hits[0] for hits in retriever.search([question.query for question in asked], 1)]
+    right = [i for i, hit in enumerate(best) if hit.id in asked[i].positive_ids]
+    chosen = right[0] if right else 0
+    return retriever.explain(asked[chosen].query, best[chosen])
 
 
 def _measured(

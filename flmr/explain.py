@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -171,7 +172,10 @@ def _marked_text(text: str, rows: Sequence[Row], heat: np.ndarray, side: str) ->
         )
         cursor = end
     parts.append(f"<span class='dim'>{escape(text[cursor:])}</span>")
-    chips = "".join(_chip(i, rows[i], heat[i], side, rows[i].label) for i in sorted(loose))
+    times = Counter(rows[i].label for i in loose)  # the same marker many times over is shown small
+    chips = "".join(
+        _chip(i, rows[i], heat[i], side, "·" if times[rows[i].label] > 4 else rows[i].label) for i in sorted(loose)
+    )
     markers = f"<p class='chips text'><small>markers</small>{chips}</p>" if chips else ""
     return f"<p class='body'>{''.join(parts)}</p>{markers}"
 
@@ -179,7 +183,7 @@ def _marked_text(text: str, rows: Sequence[Row], heat: np.ndarray, side: str) ->
 def _chip(i: int, row: Row, heat: float, side: str, label: str) -> str:
     return (
         f"<span class='tok chip {row.kind}' tabindex='0' data-row='{side}{i}' data-heat='{side}{i}'"
-        f" style='--h:{heat:.3f}'>{escape(label)}</span>"
+        f" style='--h:{heat:.3f}' title='{escape(row.label, quote=True)}'>{escape(label)}</span>"
     )
 
 

@@ -98,10 +98,12 @@ def measure(
     lines = ReadReport()
     read = list(read_questions(questions.questions, strict=options.strict, report=lines, image_folder=questions.images))
     qrels = read_qrels(questions.qrels, strict=options.strict) if questions.qrels else qrels_of(read)
-    asked = [question for question in read if any(grade > 0 for grade in qrels.get(question.id, {}).values())]
+    read = [question for question in read if _matches(question, questions.where)]
+    asked = [q for q in read if any(grade > 0 for grade in qrels.get(q.id, {}).values())]
     if not asked:
         raise InvalidInput(
-            f"none of the {len(read):,} questions of {questions.questions} has a judgment; give positive_ids or --qrels"
+            f"none of the {len(read):,} questions{' chosen' if questions.where else ''} of {questions.questions} has a"
+            " judgment; give positive_ids or --qrels"
         )
     return measure_questions(
         retriever, name, asked, qrels, options, ks=questions.ks, by=questions.by, lines=lines, progress=progress
@@ -228,6 +230,12 @@ def _control(query: Query, options: Options) -> Query:
     if options.drop_text:
         query = replace(query, text="")
     return query
+
+
+def _matches(question: Question, where: Mapping[str, Any]) -> bool:
+    return all(
+        question.meta.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items()
+    )
 
 
 def _group(question: Question, by: str) -> str:

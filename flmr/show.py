@@ -23,10 +23,17 @@ from flmr.records import Hit, Query
 LOG_WIDTH = 120  # outside a terminal rich would assume 80 columns and fold tables
 
 
+class _Console(Console):
+    """A console that lets the caller know when nobody reads any more, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that rich is handling when it calls this
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console for results (stdout) or for messages (stderr)."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else LOG_WIDTH, highlight=False, soft_wrap=False)
+    return _Console(file=stream, width=None if stream.isatty() else LOG_WIDTH, highlight=False)
 
 
 def warn(message: str) -> None:
@@ -96,7 +103,10 @@ def show_query(out: Console, query: Query) -> None:
     """The question as one line: its words, and the picture it is about."""
     name = str(query.image) if isinstance(query.image, str | Path) else "a picture"
     picture = (f"  [{name}]", "dim") if query.image is not None else ""
-    out.print(Text.assemble(("? ", "bold magenta"), (query.text.strip() or "(picture alone)", "bold"), picture))
+    out.print(
+        Text.assemble(("? ", "bold magenta"), (query.text.strip() or "(picture alone)", "bold"), picture),
+        soft_wrap=True,
+    )
 
 
 def show_measures(out: Console, measured: Sequence[Measured]) -> None:
@@ -152,13 +162,11 @@ def _value(report: Report, measure: str) -> float | None:
 
 
 def show_facts(out: Console, facts: Mapping[str, Any]) -> None:
-    """Names and values in two columns."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
+    """A name and its value a line; what is empty is left out."""
+    width = max((len(name) for name in facts), default=0) + 2
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _cell(value))
-    out.print(table)
+        if value not in (None, "", [], {}, ()):
+            out.print(Text.assemble((f"{name.replace('_', ' '):<{width}}", "dim"), _cell(value)), soft_wrap=True)
 
 
 def show_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:

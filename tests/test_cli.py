@@ -154,6 +154,8 @@ def test_verify_finds_a_damaged_file_and_exits_1(copied: Path, ask: Ask) -> None
     largest.write_bytes(bytes(content))
     problems = ask("verify", copied, code=1)["problems"]
     assert isinstance(problems, list) and largest.name in problems[0]
+    (copied / "manifest.json").write_text("{}")
+    assert ask("verify", copied, code=1)["problems"]
 
 
 def test_truncated_index_file_is_one_clear_line(copied: Path, mistake: Callable[..., str]) -> None:
@@ -242,7 +244,7 @@ def test_wrong_passages_and_recipes_are_one_line_and_exit_2(
     passages.write_text("")
     assert "no passage to index" in mistake("index", passages, *out)
     passages.write_text('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n')
-    assert "'a'" in mistake("index", passages, *out)
+    assert "'a'" in mistake("index", passages, *out, "--strict")
     passages.write_text('{"id": "a", "text": "x"}\n{"id": "b"}\n')
     assert "line 2" in mistake("index", passages, *out, "--strict")
     assert "gone.jsonl" in mistake("index", tmp_path / "gone.jsonl", *out)
@@ -359,9 +361,9 @@ def test_help_is_instant_and_names_every_verb() -> None:
 
 
 def test_closed_pipe_is_quiet(kb: Path) -> None:
-    command = f"{sys.executable} -m flmr info {kb / 'index'} --json | true"
+    command = f"{sys.executable} -m flmr info {kb / 'index'} --json | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.stderr == ""
+    assert (done.stdout, done.stderr) == ("141\n", "")
 
 
 def test_interrupt_is_one_line_and_exit_130(tmp_path: Path) -> None:
