@@ -27,24 +27,24 @@ static inline void dots_tile(const float* panel, const float* tile, int64_t dim,
   for (int64_t begin = 0; begin < dim; begin += kDepth) {
     const int64_t end = begin + kDepth < dim ? begin + kDepth : dim;
     Vec sums[tokens][vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = 0; t < tokens; ++t)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < vectors; ++v) sums[t][v] = broadcast(0.0f);
     for (int64_t d = begin; d < end; ++d) {
       Vec rows[vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < vectors; ++v) rows[v] = load(panel + d * width + v * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int t = 0; t < tokens; ++t) {
         const Vec value = broadcast(tile[t * dim + d]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < vectors; ++v) sums[t][v] = fma(rows[v], value, sums[t][v]);
       }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = 0; t < tokens; ++t)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < vectors; ++v) {
         float* place = out + t * width + v * kLanes;
         store(place, begin == 0 ? sums[t][v] : add(load(place), sums[t][v]));
@@ -56,6 +56,9 @@ template <int vectors>
 static inline void dots_panel(const float* panel, const float* tile, int64_t tokens, int64_t dim, float* out) {
   constexpr int width = vectors * kLanes;
   int64_t t = 0;
+  if constexpr (vectors == 1)  // few query rows: more tokens instead, to keep as many multiply-adds in flight
+    for (; t + 2 * kTokens <= tokens; t += 2 * kTokens)
+      dots_tile<1, 2 * kTokens>(panel, tile + t * dim, dim, out + t * width);
   for (; t + kTokens <= tokens; t += kTokens) dots_tile<vectors, kTokens>(panel, tile + t * dim, dim, out + t * width);
   tile += t * dim;
   out += t * width;
@@ -107,14 +110,14 @@ template <int vectors>
 static inline void gather_max_columns(const float* table, const uint32_t* codes, int64_t count, int64_t width,
                                       float* best) {
   Vec most[vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) most[v] = broadcast(kMinusInf);
   for (int64_t i = 0; i < count; ++i) {
     const float* row = table + static_cast<int64_t>(codes[i]) * width;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) most[v] = max(load(row + v * kLanes), most[v]);
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) store(best + v * kLanes, most[v]);
 }
 
