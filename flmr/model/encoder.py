@@ -113,7 +113,7 @@ class FLMREncoder:
         question, mark = query.text.strip(), self.config.mask_instruction_token
         if mark is not None:
             kind = "image" if not question else "text" if query.image is None else "text and image"
-            instruction = (query.instruction.strip() or self.default_instructions[kind]).rstrip(mark).rstrip()
+            instruction = query.instruction.strip().removesuffix(mark).rstrip() or self.default_instructions[kind]
             return f"{instruction}{mark} {question}".rstrip()
         return _framed(f"{query.instruction.strip()} {question}".strip(), "<BOQ>", "<EOQ>", self.query_tokenizer)
 
@@ -163,7 +163,11 @@ class FLMREncoder:
         return _load(query.image, f"query {query.id!r}")
 
     def _padded_queries(self, tokens: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.query_tokenizer.pad_tokens(tokens, self.query_tokenizer.query_maxlen)
+        ids_BL, mask_BL = self.query_tokenizer.pad_tokens(tokens, self.query_tokenizer.query_maxlen)
+        # Where [MASK] makes no rows and nothing attends to it, a batch is as wide as its longest query.
+        used_L = (mask_BL.bool() | self.model.query_mask(ids_BL)).any(0)
+        width = int(used_L.nonzero()[-1]) + 1
+        return ids_BL[:, :width], mask_BL[:, :width]
 
     @torch.inference_mode()
     def _query_batch(self, tokens: Sequence[Tokens], images: Sequence[Image] | None) -> list[np.ndarray]:

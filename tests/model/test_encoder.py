@@ -11,7 +11,7 @@ import torch
 
 from flmr.errors import InvalidInput, UnreadableImage
 from flmr.model.encoder import DEFAULT_INSTRUCTIONS, FLMREncoder
-from flmr.model.flmr import new_tokenizers
+from flmr.model.flmr.new_checkpoint import RESERVED_TOKENS, new_tokenizers
 from flmr.records import Passage, Query
 from flmr.roles import Encoder
 
@@ -181,3 +181,15 @@ def test_the_fingerprint_changes_with_weights_tokens_and_settings_only(tiny_part
     with torch.no_grad():
         model.query_text_encoder_linear.weight[0, 0] += 1e-3
     assert first != fingerprint(model, *tokenizers)
+
+
+def test_a_batch_is_as_wide_as_its_longest_query_where_mask_tokens_make_no_rows(
+    tiny_parts: Any, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = FLMREncoder(*tiny_parts(query_mask_input_ids_skip_list=[RESERVED_TOKENS.index("[MASK]")]), device="cpu")
+    query = Query("the name of this?", picture, "answer")
+    cut = encoder.encode_queries([query])[0]
+    monkeypatch.setattr(
+        encoder, "_padded_queries", lambda tokens: encoder.query_tokenizer.pad_tokens(tokens, 100), raising=True
+    )
+    assert np.abs(cut - encoder.encode_queries([query])[0]).max() < 2e-6

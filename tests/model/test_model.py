@@ -47,6 +47,15 @@ def test_an_unknown_argument_of_from_pretrained_is_named(golden: Any) -> None:
         FLMRModelForRetrieval.from_pretrained(golden("preflmr").folder, query_tokeniser=None)
 
 
+def test_a_model_is_put_where_and_stored_as_asked(tiny_folder: Path) -> None:
+    load = FLMRModelForRetrieval.from_pretrained
+    assert load(tiny_folder, torch_dtype="bfloat16", device_map={"": "cpu"}).dtype == torch.bfloat16
+    assert load(tiny_folder, device_map="auto", output_loading_info=True)[1]["missing_keys"] == []
+    assert load(tiny_folder, mask_punctuation=False).config.mask_punctuation is False
+    with pytest.raises(InvalidInput, match="one device"):
+        load(tiny_folder, device_map={"a": "cpu", "b": "cuda"})
+
+
 def test_a_text_query_needs_no_flag_and_no_image(tiny_parts: Any) -> None:
     parts = tiny_parts()
     inputs = _inputs(parts, "name: the bird")

@@ -18,8 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import PreTrainedModel
 
 from flmr.errors import CheckpointError, InvalidInput
-from flmr.model.flmr.checkpoint import SkipRandomInit, load_weights, save_weights
-from flmr.model.flmr.config import FLMRConfig, load_config, mapping_base, save_config
+from flmr.model.flmr.config import FLMRConfig, mapping_base
+from flmr.model.flmr.folder import load_model, save_model
 from flmr.model.flmr.inputs import Flags, ImageFeatures, States, batch_size, given_features, row_flags
 from flmr.model.flmr.loss import (
     gather_ranks,
@@ -34,14 +34,7 @@ from flmr.model.flmr.outputs import FLMRContextEncoderOutput, FLMRModelForRetrie
 from flmr.model.flmr.text import TextTower, context_mask, is_one_of, query_mask
 from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
 from flmr.model.flmr.vision import build_vision_tower
-from flmr.model.hub import checkpoint_folder
 from flmr.ops.maxsim import maxsim
-
-_HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
-# Arguments of transformers' loader that have no meaning here: loading is strict, safe and whole in every case.
-_IGNORED_ARGUMENTS = frozenset(
-    ("trust_remote_code", "low_cpu_mem_usage", "use_safetensors", "adapter_kwargs", "code_revision", "resume_download")
-)
 
 
 class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
@@ -411,68 +404,11 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
         """
         if model_args:
             raise InvalidInput("from_pretrained takes keyword arguments after the path")
-        hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
-        folder = checkpoint_folder(pretrained_model_name_or_path, **hub) / (kwargs.pop("subfolder", None) or "")
-        config = load_config(folder, kwargs.pop("config", None))
-        tokenizers = {
-            name: kwargs.pop(name, None) or _tokenizer(kind, folder / name)
-            for name, kind in (
-                ("query_tokenizer", FLMRQueryEncoderTokenizer),
-                ("context_tokenizer", FLMRContextEncoderTokenizer),
-            )
-        }
-        dtype = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None)
-        device = kwargs.pop("device_map", None)
-        with_info = kwargs.pop("output_loading_info", False)
-        if (attention := kwargs.pop("attn_implementation", None)) is not None:
-            config._attn_implementation = attention
-        for name, value in kwargs.items():
-            if hasattr(config, name):
-                setattr(config, name, value)
-            elif not (name.startswith("_") or name in _IGNORED_ARGUMENTS):
-                raise InvalidInput(f"from_pretrained does not know the argument {name!r}")
-        with torch.random.fork_rng(devices=[]), SkipRandomInit():
-            model = cls(config, **tokenizers)
-        stored = load_weights(model, config, folder)
-        if dtype is not None:
-            model = model.to(stored if dtype == "auto" else getattr(torch, dtype) if isinstance(dtype, str) else dtype)
-        if device is not None:
-            model = model.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        model.eval()
-        info: dict[str, list[str]] = {
-            "missing_keys": [],
-            "unexpected_keys": [],
-            "mismatched_keys": [],
-            "error_msgs": [],
-        }
-        return (model, info) if with_info else model
+        return load_model(cls, pretrained_model_name_or_path, **kwargs)
 
-    def save_pretrained(
-        self,
-        save_directory: str | Path,
-        is_main_process: bool = True,
-        state_dict: dict[str, torch.Tensor] | None = None,
-        push_to_hub: bool = False,
-        max_shard_size: int | str | None = None,
-        dtype: torch.dtype | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write config.json, model.safetensors (each tied tensor once, as `query_*`) and both tokenizer folders.
 
-        dtype: the type to store in, the parameters' own by default.
+        is_main_process, state_dict, max_shard_size are as in transformers; dtype: the type to store in.
         """
-        if push_to_hub:
-            raise InvalidInput("save first, then call push_to_hub(repo_id)")
-        if not is_main_process:
-            return
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_config(self.config, folder)
-        save_weights(self, self.config, folder, dtype=dtype, max_shard_size=max_shard_size, state=state_dict)
-        for name in ("query_tokenizer", "context_tokenizer"):
-            if (tokenizer := getattr(self, name)) is not None:
-                tokenizer.save_pretrained(folder / name)
-
-
-def _tokenizer(kind: Any, folder: Path) -> Any:
-    return kind.from_pretrained(folder) if folder.is_dir() else None
+        save_model(self, save_directory, *args, **kwargs)

@@ -1,0 +1,103 @@
+"""A model and its folder in the published layout: config.json, weights, query_tokenizer/, context_tokenizer/.
+
+Knows what the parts of the folder are and which arguments transformers' loader and writer take.  Knows nothing of how
+weights are named (checkpoint) or what a config means (config).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flmr.errors import InvalidInput
+from flmr.model.flmr.checkpoint import SkipRandomInit, load_weights, save_weights
+from flmr.model.flmr.config import FLMRConfig, load_config, save_config
+from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
+from flmr.model.hub import checkpoint_folder
+
+_TOKENIZERS: dict[str, Any] = {
+    "query_tokenizer": FLMRQueryEncoderTokenizer,
+    "context_tokenizer": FLMRContextEncoderTokenizer,
+}
+_HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+# Arguments of transformers' loader that have no meaning here: loading is strict, safe and whole in every case.
+_IGNORED_ARGUMENTS = frozenset(
+    ("trust_remote_code", "low_cpu_mem_usage", "use_safetensors", "adapter_kwargs", "code_revision", "weights_only")
+)
+
+
+def load_model(kind: Any, name_or_path: str | Path, **kwargs: Any) -> Any:
+    """A model of a class, from a folder or a hub name; the arguments are those of `from_pretrained`.
+
+    Raises CheckpointError, NotAvailable, InvalidInput.
+    """
+    hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
+    folder = checkpoint_folder(name_or_path, **hub) / (kwargs.pop("subfolder", None) or "")
+    config = load_config(folder, kwargs.pop("config", None))
+    tokenizers = {name: kwargs.pop(name, None) or _tokenizer(folder / name) for name in _TOKENIZERS}
+    dtype, torch_dtype = kwargs.pop("dtype", None), kwargs.pop("torch_dtype", None)
+    device = _device(kwargs.pop("device_map", None))
+    with_info = kwargs.pop("output_loading_info", False)
+    if (attention := kwargs.pop("attn_implementation", None)) is not None:
+        config._attn_implementation = attention
+    _override(config, kwargs)
+
+    with torch.random.fork_rng(devices=[]), SkipRandomInit():
+        model = kind(config, **tokenizers)
+    stored = load_weights(model, config, folder)
+    model.to(device=device, dtype=_dtype(dtype or torch_dtype, stored)).eval()
+    info: dict[str, list[str]] = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
+    return (model, info) if with_info else model
+
+
+def save_model(
+    model: Any,
+    save_directory: str | Path,
+    is_main_process: bool = True,
+    state_dict: dict[str, torch.Tensor] | None = None,
+    *,
+    push_to_hub: bool = False,
+    max_shard_size: int | str | None = None,
+    dtype: torch.dtype | None = None,
+    **_: Any,
+) -> None:
+    """Write a model's folder, its tokenizers included; the arguments are those of `save_pretrained`."""
+    if push_to_hub:
+        raise InvalidInput("save first, then call push_to_hub(repo_id)")
+    if not is_main_process:
+        return
+    folder = Path(save_directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(model.config, folder)
+    save_weights(model, model.config, folder, dtype=dtype, max_shard_size=max_shard_size, state=state_dict)
+    for name in _TOKENIZERS:
+        if (tokenizer := getattr(model, name)) is not None:
+            tokenizer.save_pretrained(folder / name)
+
+
+def _tokenizer(folder: Path) -> Any:
+    return _TOKENIZERS[folder.name].from_pretrained(folder) if folder.is_dir() else None
+
+
+def _override(config: FLMRConfig, arguments: dict[str, Any]) -> None:
+    for name, value in arguments.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+        elif not (name.startswith("_") or name in _IGNORED_ARGUMENTS):
+            raise InvalidInput(f"from_pretrained does not know the argument {name!r}")
+
+
+def _dtype(asked: torch.dtype | str | None, stored: torch.dtype) -> torch.dtype | None:
+    if asked == "auto":
+        return stored
+    return getattr(torch, asked) if isinstance(asked, str) else asked
+
+
+def _device(asked: Any) -> Any:
+    if isinstance(asked, dict):
+        if len(set(asked.values())) != 1:
+            raise InvalidInput("device_map must name one device; the model is not split over several")
+        asked = next(iter(asked.values()))
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
