@@ -45,7 +45,9 @@ def start_model(recipe: ModelRecipe, data: TrainingData, *, seed: int) -> tuple[
         use_vision_encoder=recipe.vision_tower != "none",
     )
     if config.context_concat_output_from_vision_encoder:
-        raise InvalidRecipe("[model] config: passages with pictures are not trained; leave out context_concat_output_...")
+        raise InvalidRecipe(
+            "[model] config: passages with pictures are not trained; leave out context_concat_output_..."
+        )
     model = build_model(config, seed=seed)
     if vocab is None:
         vocab = read_vocab(init_text_tower_from(model, recipe.text_tower))
@@ -122,4 +124,5 @@ def principal_directions(states_TH: Tensor, dim: int) -> Tensor:
     centred_TH = states_TH - (states_TH @ mean_H)[:, None] * mean_H
     centred_TH = centred_TH - centred_TH.mean(0)
     _, vectors_HH = torch.linalg.eigh(centred_TH.T @ centred_TH)
-    return vectors_HH[:, -dim:].flip(1).T.float().contiguous()
+    directions_DH: Tensor = vectors_HH[:, -dim:].flip(1).T.float().contiguous()
+    return directions_DH

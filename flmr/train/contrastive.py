@@ -17,6 +17,8 @@ from flmr.train.losses import batch_accuracy, in_batch_loss
 from flmr.train.recipe import TrainRecipe
 from flmr.train.sampler import Batch
 
+PASSAGES_AT_ONCE = 32
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -32,11 +34,22 @@ def contrastive_step(
 ) -> StepResult:
     """Encode both sides, score every question against every passage of the batch, compare."""
     query_BLD, query_mask_BL = queries.encode(batch.question_rows, views_B)
-    passage_NLD, passage_mask_NL = passages.encode(batch.passage_rows.tolist())
-    scores_BN = maxsim(query_BLD, passage_NLD, query_mask=query_mask_BL, document_mask=passage_mask_NL)
+    scores_BN = _score(query_BLD, query_mask_BL, passages, batch.passage_rows)
     labels_B = torch.from_numpy(batch.labels).to(scores_BN.device)
     masked_BN = torch.from_numpy(batch.masked).to(scores_BN.device)
     loss = in_batch_loss(
         scores_BN, labels_B, masked_BN, temperature=recipe.temperature, label_smoothing=recipe.label_smoothing
     )
     return StepResult(loss, batch_accuracy(scores_BN.detach(), labels_B, masked_BN), len(batch.passage_rows))
+
+
+def _score(query_BLD: Tensor, query_mask_BL: Tensor, passages: PassageSide, rows_N: np.ndarray) -> Tensor:
+    """Scores (B, N); passages of like length are encoded and scored together, so that little is padded."""
+    order = np.argsort(passages.texts.lengths[rows_N], kind="stable")
+    parts = []
+    for start in range(0, len(order), PASSAGES_AT_ONCE):
+        rows = rows_N[order[start : start + PASSAGES_AT_ONCE]]
+        passage_NLD, passage_mask_NL = passages.encode(rows.tolist())
+        parts.append(maxsim(query_BLD, passage_NLD, query_mask=query_mask_BL, document_mask=passage_mask_NL))
+    back = torch.from_numpy(np.argsort(order, kind="stable")).to(query_BLD.device)
+    return torch.cat(parts, dim=1)[:, back]

@@ -7,7 +7,7 @@ Knows nothing of models.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ from flmr.data import ReadReport, read_passages, read_qrels, read_questions
 from flmr.errors import InvalidInput, UnreadableImage
 from flmr.evaluate import read_run
 from flmr.images import load_image
+from flmr.progress import Report
 from flmr.records import ImageSource, Passage, Query, Question
 from flmr.train.recipe import DataRecipe, EvaluateRecipe
-
-Tick = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ class TrainingData:
     mined: tuple[tuple[int, ...], ...] = ()
 
 
-def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Tick) -> TrainingData:
-    """Read passages and questions.  Raises InvalidInput where nothing to train on is left, InvalidRecord with `strict`."""
+def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Report) -> TrainingData:
+    """Read passages and questions.  Raises InvalidInput where nothing is left to train on; InvalidRecord if strict."""
     left_out = LeftOut()
     passages = tuple(_read(read_passages, recipe.passages, recipe, left_out, tick))
     rows = {passage.id: row for row, passage in enumerate(passages)}
@@ -125,7 +124,7 @@ def _load_questions(
     recipe: DataRecipe,
     rows: Mapping[str, int],
     left_out: LeftOut,
-    tick: Tick,
+    tick: Report,
 ) -> QuestionSet:
     judged = read_qrels(qrels_path) if qrels_path is not None else None
     readable: dict[Any, int | None] = {}
@@ -213,7 +212,7 @@ def _with_groups(questions: QuestionSet, key: str) -> QuestionSet:
     return dataclasses.replace(questions, groups=tuple(str(q.meta[key]) for q in questions.questions))
 
 
-def _read(reader: Any, path: Path, recipe: DataRecipe, left_out: LeftOut, tick: Tick) -> Iterable[Any]:
+def _read(reader: Any, path: Path, recipe: DataRecipe, left_out: LeftOut, tick: Report) -> Iterable[Any]:
     report = ReadReport()
     for count, record in enumerate(
         reader(path, strict=recipe.strict, report=report, image_folder=recipe.images), start=1

@@ -8,7 +8,7 @@ Shapes: B queries, N documents, L positions or rows, D dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,18 @@ class TokenizedTexts:
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, tokenizer: Any, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokenise as the encoder would."""
+    def of(
+        cls, tokenizer: Any, texts: Sequence[str], rows_of: Callable[[Tensor], Tensor] | None = None
+    ) -> TokenizedTexts:
+        """Tokenise as the encoder would.
+
+        rows_of: which ids make rows; what makes none and is not attended to becomes padding.
+        """
         encoding = tokenizer(list(texts))
         ids, attention = encoding["input_ids"], encoding["attention_mask"]
-        # Padding of documents is id 0; queries have none, [MASK] fills them and makes rows.
+        # Padding of documents is id 0; queries are filled with [MASK], which makes rows unless the model leaves them out.
+        if rows_of is not None:
+            ids = ids.where(attention.bool() | rows_of(ids), 0)
         lengths = (ids != 0).sum(1).numpy()
         longest = int(lengths.max(initial=1))
         return cls(ids[:, :longest], attention[:, :longest], lengths)
@@ -52,10 +59,10 @@ class PassageSide:
     texts: TokenizedTexts
 
     def encode(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Rows (N, L, D), masked ones zero, and the mask (N, L)."""
+        """Rows (N, L, D), those that count first, and the mask (N, L) of them."""
         ids, attention = self.texts.take(rows)
         output = self.model.doc(input_ids=ids, attention_mask=attention)
-        return output.late_interaction_output, output.context_mask[..., 0]
+        return without_masked(output.late_interaction_output, output.context_mask[..., 0])
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,10 @@ class QuerySide:
         return self.pictures.views if self.pictures is not None else 1
 
     def encode(self, rows: np.ndarray, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Rows (B, L, D), masked ones zero, and the mask (B, L).  views: (B,) which view of its picture each one has."""
+        """Rows (B, L, D), those that count first, and the mask (B, L) of them.
+
+        views: (B,) which view of its picture each question has.
+        """
         ids, attention = self.texts.take(rows.tolist())
         pictured = self.picture_of[rows] >= 0
         vision: dict[str, Any] = {}
@@ -89,7 +99,7 @@ class QuerySide:
             if not pictured.all():
                 vision["concat_output_from_vision_encoder"] = pictured.tolist()
         output = self.model.query(input_ids=ids, attention_mask=attention, **vision)
-        return output.late_interaction_output, output.query_mask
+        return without_masked(output.late_interaction_output, output.query_mask)
 
     def _vision(self, pictures: np.ndarray, views: np.ndarray) -> dict[str, Any]:
         assert self.pictures is not None and self.tower is not None
@@ -100,3 +110,15 @@ class QuerySide:
         if not self.model.config.use_transformer_mapping_network:
             return {"image_features": summary_BV}
         return {"image_features": summary_BV, "patch_features": patches_BNV}
+
+
+def without_masked(rows_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that count moved to the front, in their order, and the width cut to the longest item.
+
+    Instructions and punctuation make no rows, yet would take their share of every product: on public_kb this leaves out
+    two fifths of the similarities.
+    """
+    longest = int(mask_BL.sum(1).max())
+    order_BL = (~mask_BL).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
+    rows_BLD = rows_BLD.gather(1, order_BL[..., None].expand(-1, -1, rows_BLD.shape[2]))
+    return rows_BLD, mask_BL.gather(1, order_BL)

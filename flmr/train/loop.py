@@ -1,6 +1,6 @@
 """Training from a recipe to a checkpoint folder: stages, steps, validation, resuming.
 
-Knows the order of things.  A step is a pure function of the weights, the optimiser's state and (seed, stage, step): so a
+Knows the order of things.  A step is a pure function of the weights, the optimiser's state and (seed, stage, step): a
 run that was killed and resumed goes the way of one that was not, bit for bit on one machine with as many threads.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ import torch
 from flmr.errors import InvalidRecipe, TrainingDiverged
 from flmr.model.flmr.checkpoint import canonical_name, canonical_state
 from flmr.model.flmr.new_checkpoint import save_checkpoint
+from flmr.progress import Report, reporting
 from flmr.train.build import start_model
 from flmr.train.contrastive import contrastive_step
 from flmr.train.curve import draw_curve, require_matplotlib
 from flmr.train.dataset import TrainingData, choose_candidates, load_data
 from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning_rates
-from flmr.train.progress import Progress, shown
 from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
 from flmr.train.stage import Prepared, ReadyStage, prepare, ready_stage
 from flmr.train.state import FEATURES, RunFolder
@@ -38,8 +38,8 @@ CURVE = "curve.png"
 class TrainResult:
     """What a run ended with.
 
-    folder: the checkpoint.  steps: optimiser steps of all stages.  best: the chosen value of `measure` on validation and
-    the step it was reached at, None without validation.  left_out: what the files held and was not used, by reason.
+    folder: the checkpoint.  steps: optimiser steps of all stages.  best: the chosen value of `measure` on validation
+    and the step it was reached at, None without validation.  left_out: what the files held and was not used, by reason.
     """
 
     folder: Path
@@ -58,12 +58,12 @@ def train(
     *,
     out: str | Path | None = None,
     resume: bool = False,
-    progress: bool | Progress = True,
+    progress: bool | Callable[[str, int, int | None], None] = True,
 ) -> TrainResult:
     """Train what a recipe says and write the checkpoint, the recipe, the metrics and the loss curve to one folder.
 
     out: the folder, by default `runs/NAME` in the working directory for a recipe NAME.toml.  resume: go on with a run
-    that was stopped, from its last saved state (from the beginning where there is none; a finished run returns at once).
+    that was stopped, from its last saved state, or from the beginning; a finished one returns at once.
     progress: a bar on stderr, or a function (stage, done, total).
     Raises InvalidRecipe, AlreadyExists, MissingExtra, StorageError, TrainingDiverged and what the readers raise.
     """
@@ -71,7 +71,7 @@ def train(
     recipe = load_training_recipe(recipe_path)
     require_matplotlib()
     folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe_path.stem)
-    with shown(progress) as tick, contextlib.closing(folder):
+    with reporting(progress) as tick, contextlib.closing(folder):
         state = folder.open(recipe_path, recipe, resume=resume)
         finished = folder.read_result()
         if finished is not None:
@@ -82,7 +82,7 @@ def train(
 class _Run:
     """One run from its first or resumed step to its checkpoint."""
 
-    def __init__(self, recipe: TrainingRecipe, folder: RunFolder, tick: Progress, state: dict[str, Any] | None) -> None:
+    def __init__(self, recipe: TrainingRecipe, folder: RunFolder, tick: Report, state: dict[str, Any] | None) -> None:
         self.recipe, self.folder, self.tick = recipe, folder, tick
         self.device = choose_device(recipe.device)
         self.data: TrainingData = load_data(recipe.data, recipe.evaluate, seed=recipe.seed, tick=tick)
@@ -119,7 +119,7 @@ class _Run:
         else:
             self.best = None
         seed = _mix(self.recipe.seed, self.stage_number)
-        features = self.folder.path / FEATURES
+        features = self.recipe.features or self.folder.path / FEATURES
         with ready_stage(
             self.prepared, self.data, stage, self.recipe, seed=seed, folder=features, tick=self.tick
         ) as ready:
@@ -142,7 +142,7 @@ class _Run:
             result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage)
         loss = result.loss.item()
         optimizer.zero_grad(set_to_none=True)
-        result.loss.backward()
+        result.loss.backward()  # type: ignore[no-untyped-call]
         weights = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(weights, stage.clip_norm or math.inf).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -167,7 +167,7 @@ class _Run:
                 "seconds": round(seconds, 4),
             }
         )
-        self.tick(f"training {stage.name} · loss {loss:.3f}", step + 1, ready.steps)
+        self.tick(f"training {stage.name}", step + 1, ready.steps)
 
     def _validate(self, ready: ReadyStage, stage: TrainRecipe, step: int) -> None:
         assert ready.valid_queries is not None and self.data.valid is not None
@@ -273,7 +273,7 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 def has_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster than in float32 here: CUDA from Ampere on, AVX512_BF16, AMX."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported()) if device.type == "cpu" else False
 
 

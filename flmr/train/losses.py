@@ -21,9 +21,9 @@ def in_batch_loss(
 ) -> Tensor:
     """Mean cross-entropy of each question's positive against every other passage of the batch.
 
-    masked_BN: bool, columns that are left out of a question's softmax.  label_smoothing spreads that share of the target
-    evenly over the columns that are not left out.  float32 whatever the scores are.  Source: spec of FLMR's in-batch
-    loss (no temperature, no smoothing) where both options are at rest.
+    masked_BN: bool, columns that are left out of a question's softmax.  label_smoothing spreads that share of the
+    target evenly over the columns that are not left out.  float32 whatever the scores are.
+    Source: FLMR's published in-batch loss, which has neither temperature nor smoothing.
     """
     logits_BN = (scores_BN.float() / temperature).masked_fill(masked_BN, -torch.inf)
     log_p_BN = logits_BN.log_softmax(dim=1)

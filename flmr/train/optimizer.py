@@ -1,6 +1,7 @@
 """Which weights move, and how fast.
 
-Knows the names of FLMR's weights by group and the learning-rate schedule as a pure function of the step.  Knows no data.
+Knows the names of FLMR's weights by group and the learning-rate schedule as a pure function of the step.  Knows no
+data.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, recipe: TrainRecipe, st
     factor = schedule(recipe, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = factor * learning_rate(recipe, group["group"])
-    return max(group["lr"] for group in optimizer.param_groups)
+    return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
 def schedule(recipe: TrainRecipe, step: int, steps: int) -> float:

@@ -17,22 +17,23 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.lib.format import open_memmap
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from flmr.errors import InvalidRecipe
 from flmr.images import load_image
 from flmr.model.flmr.vision import MobileNetTower
 from flmr.model.image_processor import preprocess
+from flmr.progress import Report
 from flmr.records import ImageSource
 from flmr.train.augment import augment
-from flmr.train.dataset import Tick
 from flmr.train.recipe import AugmentRecipe
 from flmr.train.state import replace_file
 
-AHEAD = 8  # pictures at once: 32 took 1.6 times as long each, their activations no longer fit the cache (Zen 5, float32)
+# Pictures run ahead at once.  32 took 1.6 times as long each: their activations do not fit the cache (Zen 5, float32).
+AHEAD = 8
 
 
 class Pictures:
@@ -75,7 +76,7 @@ class SplitTower:
     """
 
     def __init__(self, tower: nn.Module, moving: int | None) -> None:
-        self._tower = tower
+        self._tower: Any = tower
         self._cut = self._cut_of(moving)
         self.runs_ahead = moving == 0 or bool(self._cut)
         self.device = next(tower.parameters()).device
@@ -91,7 +92,7 @@ class SplitTower:
 
     def ahead(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
         """Pixels -> what `rest` goes on from, without a gradient; a copy of the layers laid out for speed."""
-        tower = copy.deepcopy(self._tower).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tower = copy.deepcopy(self._tower).eval().to(memory_format=torch.channels_last)
 
         def run(pixels_B3SS: Tensor) -> tuple[Tensor, ...]:
             pixels_B3SS = pixels_B3SS.contiguous(memory_format=torch.channels_last)
@@ -108,13 +109,13 @@ class SplitTower:
         if self._cut is None:
             return stored[0], stored[1]
         grid = stored[0].contiguous(memory_format=torch.channels_last)
-        grid = _through(self._tower.vision_model.features[self._cut :], grid)  # type: ignore[index, union-attr]
+        grid = _through(self._tower.vision_model.features[self._cut :], grid)
         patches_BNV = grid.flatten(2).transpose(1, 2)
         return patches_BNV.mean(1), patches_BNV
 
     def fingerprint(self) -> str:
         """Changes with the weights of what runs ahead."""
-        kept = self._tower if self._cut is None else self._tower.vision_model.features[: self._cut]  # type: ignore[index, union-attr]
+        kept = self._tower if self._cut is None else self._tower.vision_model.features[: self._cut]
         digest = hashlib.sha256()
         for name, tensor in kept.state_dict().items():
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -129,7 +130,9 @@ class StoredViews:
         self._arrays = arrays
 
     @classmethod
-    def make(cls, folder: Path, pictures: Pictures, tower: SplitTower, *, device: torch.device, tick: Tick) -> StoredViews:
+    def make(
+        cls, folder: Path, pictures: Pictures, tower: SplitTower, *, device: torch.device, tick: Report
+    ) -> StoredViews:
         """Run every picture and view once, or map what an earlier start of the same run has made.
 
         The folder's name holds the fingerprints of pictures and weights; `done.json` is written last.
@@ -149,7 +152,7 @@ class StoredViews:
         return tuple(torch.from_numpy(array).to(device, torch.float32) for array in picked)
 
 
-def _fill(folder: Path, pictures: Pictures, tower: SplitTower, device: torch.device, tick: Tick) -> int:
+def _fill(folder: Path, pictures: Pictures, tower: SplitTower, device: torch.device, tick: Report) -> int:
     run, total = tower.ahead(), len(pictures) * pictures.views
     pairs = [(row, view) for row in range(len(pictures)) for view in range(pictures.views)]
     arrays: list[np.ndarray] = []

@@ -150,8 +150,8 @@ class TrainRecipe:
     warmup: steps of linear rise; then `schedule`, down to zero at the last step ("constant" does not fall).
     temperature: scores are divided by it; published: 1 (none).
     choose: which weights the stage hands on: "best" on validation, or "last".
-    cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at most
-    so many megabytes each; else they run in every step.
+    cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at
+    most so many megabytes each; else they run in every step.
     precision: "auto" is bfloat16 autocast on CUDA and on CPUs with bfloat16 arithmetic, else float32.
     """
 
@@ -215,7 +215,11 @@ class EvaluateRecipe:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """A whole training run.  Each [[stage]] overrides keys of [train] and starts from the weights of the one before."""
+    """A whole training run.  Each [[stage]] overrides keys of [train] and starts from the weights of the one before.
+
+    features: a folder that keeps what frozen vision layers made of pictures for further runs; without it the run's own
+    folder does, and is emptied of it at the end.
+    """
 
     model: ModelRecipe
     data: DataRecipe
@@ -225,6 +229,7 @@ class TrainingRecipe:
     evaluate: EvaluateRecipe = field(default_factory=EvaluateRecipe)
     seed: int = 0
     device: str = "auto"
+    features: Path | None = None
 
     def __post_init__(self) -> None:
         for stage in self.stages():

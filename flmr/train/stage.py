@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from flmr.model.encoder import FLMREncoder
-from flmr.train.dataset import QuestionSet, Tick, TrainingData
+from flmr.progress import Report
+from flmr.train.dataset import QuestionSet, TrainingData
 from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
 from flmr.train.pictures import Pictures, SplitTower, StoredViews
 from flmr.train.recall import RecalledTower, recalling
@@ -40,13 +41,16 @@ class Prepared:
 
 
 def prepare(model: Any, tokenizers: tuple[Any, Any], data: TrainingData, recipe: TrainingRecipe) -> Prepared:
-    """Tokenise every text as the encoder would.  Raises InvalidRecipe where pictures meet a model that reads text only."""
+    """Tokenise every text as the encoder would.  A model without a vision tower leaves the pictures out."""
     query_tokenizer, context_tokenizer = tokenizers
     encoder = FLMREncoder(model, query_tokenizer, context_tokenizer, device=str(model.device))
     passages = TokenizedTexts.of(context_tokenizer, [encoder.passage_text(passage) for passage in data.passages])
+    # A mapping network looks at all text but the ids left out, and would see padding.
+    rows_of = None if model.config.use_transformer_mapping_network else model.query_mask
 
     def side(questions: QuestionSet, augment: AugmentRecipe) -> tuple[TokenizedTexts, Pictures | None]:
-        texts = TokenizedTexts.of(query_tokenizer, [encoder.query_text(q.query) for q in questions.questions])
+        asked = [encoder.query_text(q.query) for q in questions.questions]
+        texts = TokenizedTexts.of(query_tokenizer, asked, rows_of)
         if not questions.pictures or not model.config.use_vision_encoder:
             return texts, None
         return texts, Pictures(questions.pictures, model.config, augment, seed=recipe.seed)
@@ -94,7 +98,7 @@ def ready_stage(
     *,
     seed: int,
     folder: Path,
-    tick: Tick,
+    tick: Report,
 ) -> Iterator[ReadyStage]:
     """Run frozen towers ahead, and within the block let the model use what they gave."""
     model = prepared.model
@@ -142,7 +146,7 @@ def _query_side(
     pictures: Pictures | None,
     stage: TrainRecipe,
     folder: Path,
-    tick: Tick,
+    tick: Report,
 ) -> QuerySide:
     picture_of = np.array([-1 if row is None else row for row in questions.picture_of], np.int64)
     if pictures is None:
@@ -160,7 +164,7 @@ def _megabytes_of_pictures(pictures: Pictures, tower: SplitTower) -> float:
     return 2 * one * len(pictures) * pictures.views / MEGABYTE
 
 
-def _recalled_towers(prepared: Prepared, stage: TrainRecipe, tick: Tick) -> dict[str, RecalledTower]:
+def _recalled_towers(prepared: Prepared, stage: TrainRecipe, tick: Report) -> dict[str, RecalledTower]:
     """Stand-ins for the text towers, filled; none where the towers move or their states would need too much memory."""
     model = prepared.model
     texts = [prepared.passages, prepared.train, *([prepared.valid] if prepared.valid is not None else [])]
@@ -176,7 +180,7 @@ def _recalled_towers(prepared: Prepared, stage: TrainRecipe, tick: Tick) -> dict
 
 
 @torch.no_grad()
-def _recall(tower: Any, texts: TokenizedTexts, recalled: RecalledTower, tick: Tick) -> None:
+def _recall(tower: Any, texts: TokenizedTexts, recalled: RecalledTower, tick: Report) -> None:
     """Run a tower over different texts, in an order and batches that depend on nothing but the texts."""
     tower.eval()
     _, first = np.unique(texts.ids.numpy(), axis=0, return_index=True)

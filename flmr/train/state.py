@@ -30,7 +30,7 @@ FEATURES = "features"
 class RunFolder:
     """Where a run keeps what it knows; opened with `start` or `resume`.
 
-    Raises AlreadyExists where a run is there and was not to be resumed, StorageError where the folder cannot be written.
+    Raises AlreadyExists where a run is there and was not to be resumed, StorageError where nothing can be written.
     """
 
     def __init__(self, path: Path) -> None:

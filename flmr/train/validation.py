@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flmr.evaluate import Report, evaluate_run
+from flmr.evaluate import Report as Measures
+from flmr.evaluate import evaluate_run
 from flmr.ops.maxsim import maxsim
+from flmr.progress import Report
 from flmr.records import Passage
-from flmr.train.dataset import QuestionSet, Tick
+from flmr.train.dataset import QuestionSet
 from flmr.train.encode import PassageSide, QuerySide
 from flmr.train.recipe import EvaluateRecipe
 
@@ -27,7 +29,7 @@ class Validation:
     """The measure that chooses, and the full report of each group ("" where there is one only)."""
 
     value: float
-    reports: dict[str, Report]
+    reports: dict[str, Measures]
 
     def values(self) -> dict[str, float]:
         """Every strict measure by name, `group/name` where there are groups."""
@@ -45,7 +47,7 @@ def validate(
     records: tuple[Passage, ...],
     candidates: np.ndarray,
     recipe: EvaluateRecipe,
-    tick: Tick,
+    tick: Report,
 ) -> Validation:
     """Rank the candidates for every question and measure; the model must be in evaluation mode."""
     with torch.no_grad():
@@ -68,7 +70,7 @@ def validate(
 
 
 def _score_all(
-    queries: QuerySide, passages: PassageSide, candidates: np.ndarray, batch_size: int, tick: Tick
+    queries: QuerySide, passages: PassageSide, candidates: np.ndarray, batch_size: int, tick: Report
 ) -> np.ndarray:
     """Scores (Q, N) in the order of the candidates; documents of like length are padded together."""
     Q, N = len(queries.picture_of), len(candidates)

@@ -23,9 +23,15 @@ seed = 3
 text_config = {{ hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 64 }}
 vocabulary_size = 320
 vision_tower = "clip"
-vision_config = {{ hidden_size = 32, intermediate_size = 48, num_hidden_layers = 2, num_attention_heads = 2, image_size = 16, patch_size = 8 }}
 query_maxlen = 24
 doc_maxlen = 32
+[model.vision_config]
+hidden_size = 32
+intermediate_size = 48
+num_hidden_layers = 2
+num_attention_heads = 2
+image_size = 16
+patch_size = 8
 [model.config]
 dim = 16
 mapping_network_prefix_length = 4

@@ -1,0 +1,187 @@
+"""Whole runs of a tiny model: they learn, they resume exactly, frozen weights stay, the checkpoint loads."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from flmr.data import read_passages, read_questions
+from flmr.errors import AlreadyExists, InvalidRecipe, TrainingDiverged, UnreadableImage
+from flmr.model import load_encoder
+from flmr.model.flmr.new_checkpoint import load_checkpoint, save_checkpoint
+from flmr.train import train
+
+Write = Callable[..., Path]
+FILES = ("config.json", "model.safetensors", "recipe.toml", "metrics.jsonl", "curve.png", "result.json")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def losses(folder: Path) -> list[float]:
+    """The loss of each step; wall-clock times in the same rows differ from run to run."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    model, _, _ = load_checkpoint(folder)
+    return dict(model.state_dict())
+
+
+def test_loss_falls_and_every_file_is_there(world: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(("steps = 12", "steps = 60"), ("evaluate_every = 6", "evaluate_every = 30"))
+    result = train(recipe, out=world / "run", progress=False)
+    curve = losses(result.folder)
+    assert len(curve) == 60 and np.mean(curve[-10:]) < 0.6 * np.mean(curve[:5])
+    assert result.best is not None and result.best > 0.8 and result.measure == "strict_recall@5"
+    assert all((result.folder / name).stat().st_size > 0 for name in FILES)
+    assert (result.folder / "query_tokenizer" / "vocab.txt").exists()
+    assert not (result.folder / "state.pt").exists()
+
+
+def test_same_seed_gives_the_same_curve_and_another_seed_another(world: Path, write_recipe: Write) -> None:
+    recipe, other = write_recipe(), write_recipe(("seed = 3", "seed = 4"), name="other.toml")
+    for path, out in ((recipe, "a"), (recipe, "b"), (other, "c")):
+        train(path, out=world / out, progress=False)
+    assert losses(world / "a") == losses(world / "b") != losses(world / "c")
+
+
+class Killed(Exception):
+    """Stands for a kill inside a test's own process."""
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("kill_at", [2, 7, 11])
+def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
+    world: Path, write_recipe: Write, kill_at: int, frozen: bool
+) -> None:
+    freeze = [(f"learning_rate_{g} = 1e-3", f"learning_rate_{g} = 0.0") for g in ("text", "vision") if frozen]
+    recipe = write_recipe(*freeze)
+    train(recipe, out=world / "whole", progress=False)
+
+    def kill(stage: str, done: int, total: int | None) -> None:
+        if stage.startswith("training") and done == kill_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(recipe, out=world / "parts", progress=kill)
+    train(recipe, out=world / "parts", progress=False, resume=True)
+    assert losses(world / "parts") == losses(world / "whole")
+    one, two = weights(world / "whole"), weights(world / "parts")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_run_survives_sigkill(world: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(("steps = 12", "steps = 40"), ("evaluate_every = 6", "evaluate_every = 0"))
+    train(recipe, out=world / "whole", progress=False)
+    call = f"train({str(recipe)!r}, out={str(world / 'parts')!r}, progress=False)"
+    code = f"import torch; torch.set_num_threads(1); from flmr.train import train; {call}"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    while process.poll() is None and not (world / "parts" / "state.pt").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    train(recipe, out=world / "parts", progress=False, resume=True)
+    assert losses(world / "parts") == losses(world / "whole")
+
+
+def test_stages_hand_on_their_weights_and_frozen_groups_do_not_move(world: Path, write_recipe: Write) -> None:
+    join = '[[stage]]\nname = "join"\nlearning_rate_text = 0.0\nlearning_rate_vision = 0.0\n'
+    extra = join + '[[stage]]\nname = "all"\nsteps = 4\nlearning_rate_linear = 0.0\nchoose = "last"\n'
+    start = train(
+        write_recipe(("steps = 12", "steps = 1"), ("= 1e-3", "= 1e-12")),
+        out=world / "start",
+        progress=False,
+    )
+    one = train(write_recipe(extra=join, name="one.toml"), out=world / "one", progress=False)
+    two = train(write_recipe(extra=extra, name="two.toml"), out=world / "two", progress=False)
+    before, between, after = weights(start.folder), weights(one.folder), weights(two.folder)
+    moved = {name for name in before if not torch.allclose(before[name], between[name], atol=1e-9)}
+    assert not [name for name in moved if "text_encoder." in name or "vision_encoder." in name]
+    assert "query_text_encoder_linear.weight" in moved
+    assert any(name.startswith("transformer_mapping_network") for name in moved)
+    assert torch.equal(between["query_text_encoder_linear.weight"], after["query_text_encoder_linear.weight"])
+    assert any("text_encoder.bert" in n for n in before if not torch.equal(between[n], after[n]))
+    assert [row["name"] for row in json.loads((two.folder / "recipe.json").read_text())["stage"]] == ["join", "all"]
+
+
+def test_towers_run_ahead_give_the_losses_of_towers_run_in_every_step(world: Path, write_recipe: Write) -> None:
+    freeze = [(f"learning_rate_{group} = 1e-3", f"learning_rate_{group} = 0.0") for group in ("text", "vision")]
+    stored, live = write_recipe(*freeze, name="a.toml"), write_recipe(*freeze, extra="cache_mb = 0", name="b.toml")
+    train(stored, out=world / "stored", progress=False)
+    train(live, out=world / "live", progress=False)
+    # float16 on disk is 2**-11 off a feature; each step carries the difference on, so the first ones are compared
+    assert np.allclose(losses(world / "stored")[:3], losses(world / "live")[:3], rtol=5e-3)
+
+
+def test_checkpoint_encodes_as_the_model_did_in_training(world: Path, write_recipe: Write) -> None:
+    result = train(write_recipe(), out=world / "run", progress=False)
+    encoder = load_encoder(result.folder)
+    passages = list(read_passages(world / "passages.jsonl"))
+    questions = list(read_questions(world / "questions.jsonl"))
+    queries, documents = encoder.encode_queries([q.query for q in questions]), encoder.encode_passages(passages)
+    scores = np.array([[np.sum((q @ d.T).max(1)) for d in documents] for q in queries])
+    ranked = [[passages[n].id for n in row.argsort()[::-1][:5]] for row in scores]
+    hits = [question.positive_ids[0] in top for question, top in zip(questions, ranked, strict=True)]
+    assert np.mean(hits) == result.best
+    model, query_tokenizer, context_tokenizer = load_checkpoint(result.folder)
+    save_checkpoint(world / "again", model, query_tokenizer, context_tokenizer)
+    again = load_encoder(world / "again").encode_passages(passages)
+    assert all(np.array_equal(a, b) for a, b in zip(again, documents, strict=True))
+
+
+def test_unreadable_pictures_are_counted_and_fatal_only_where_strict(world: Path, write_recipe: Write) -> None:
+    (world / "images" / "red.png").unlink()  # met first
+    (world / "images" / "blue.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    result = train(write_recipe(), out=world / "run", progress=False)
+    assert result.left_out["pictures"] == 4  # two pictures, met in the training and the validation questions
+    assert result.left_out["questions whose picture cannot be read"] == 8
+    strict = write_recipe(("[augment]", "strict = true\n[augment]"), name="strict.toml")
+    with pytest.raises(UnreadableImage, match="red"):
+        train(strict, out=world / "strict", progress=False)
+
+
+def test_finished_run_returns_at_once_and_a_folder_is_never_overwritten(world: Path, write_recipe: Write) -> None:
+    recipe = write_recipe()
+    first = train(recipe, out=world / "run", progress=False)
+    assert train(recipe, out=world / "run", progress=False, resume=True) == first
+    with pytest.raises(AlreadyExists, match="resume"):
+        train(recipe, out=world / "run", progress=False)
+    with pytest.raises(InvalidRecipe, match="seed"):
+        train(write_recipe(("seed = 3", "seed = 8")), out=world / "run", progress=False, resume=True)
+    (world / "other").mkdir()
+    (world / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(AlreadyExists, match="not empty"):
+        train(recipe, out=world / "other", progress=False)
+
+
+def test_diverging_run_names_the_step(world: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(("learning_rate_linear = 1e-3", "learning_rate_linear = 1e30"))
+    with pytest.raises(TrainingDiverged, match=r"step \d+ of stage 'stage 1'"):
+        train(recipe, out=world / "run", progress=False)
+
+
+def test_questions_without_pictures_and_with_train_together(world: Path, write_recipe: Write) -> None:
+    rows = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
+    for row in rows[::2]:
+        del row["image"]
+        row["text"] += f" {row['entity']}"
+    (world / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = train(write_recipe(), out=world / "run", progress=False)
+    assert result.left_out == {} and losses(result.folder)[-1] < losses(result.folder)[0]
