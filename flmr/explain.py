@@ -195,8 +195,8 @@ def _score_split(explanation: Explanation) -> str:
     )
     cards = "".join(
         f"<div class='card {part.kind}'><span>{KINDS[part.kind]}</span><b>{part.score:.3f}</b>"
-        f"<small>{part.rows} rows · {part.score / part.rows:.3f} each"
-        f" · {100 * part.score / positive:.0f}%</small></div>"
+        f"<small>{part.rows} rows</small>"
+        f"<small>{part.score / part.rows:.3f} each · {100 * part.score / positive:.0f}%</small></div>"
         for part in parts
     )
     return (

@@ -126,10 +126,11 @@ def measure_questions(
     depth = max(max(ks), max(AGAINST_EXACT_KS) if options.against_exact else 0)
     queries = [_control(question.query, options) for question in asked]
     found = retriever.search_many(queries, depth, params=options.params, strict=options.strict, progress=progress)
-    agreement: dict[str, float] = {}
+    agreements: dict[str, float] = {}
     if options.against_exact:
-        exact = retriever.search_many(queries, depth, params=SearchParams(exact=True), progress=progress)
-        agreement = {f"recall@{k}": _agreement(found.run, exact.run, k) for k in AGAINST_EXACT_KS}
+        exactly = SearchParams(exact=True)
+        exact = retriever.search_many(queries, depth, params=exactly, progress=progress, stage="exact search")
+        agreements = {f"recall@{k}": agreement(found.run, exact.run, k) for k in AGAINST_EXACT_KS}
     texts = _passage_texts(retriever)
 
     def report(some: Iterable[Question]) -> Report:
@@ -154,7 +155,7 @@ def measure_questions(
         found.run,
         lines if lines is not None else ReadReport(read=len(asked)),
         found.unreadable,
-        agreement,
+        agreements,
         found.encode_s,
         found.search_s,
         {"exact": options.params.exact, "drop_image": options.drop_image, "drop_text": options.drop_text},
@@ -245,7 +246,7 @@ def _group(question: Question, by: str) -> str:
     return str(question.meta[by])
 
 
-def _agreement(found: Run, exact: Run, k: int) -> float:
+def agreement(found: Run, exact: Run, k: int) -> float:
     """Mean share of the exact best k among the found best k."""
     shares = []
     for query, hits in exact.items():

@@ -165,10 +165,12 @@ class Retriever:
         batch_size: int = 64,
         strict: bool = False,
         progress: Progress = False,
+        stage: str = "search",
     ) -> SearchRun:
         """Search for many questions in bounded memory; one whose image cannot be read gets no hits and is reported.
 
-        strict: raise UnreadableImage instead.  Raises InvalidInput where a question has no id or two have the same.
+        strict: raise UnreadableImage instead.  stage: what the progress is called.
+        Raises InvalidInput where a question has no id or two have the same.
         """
         asked = [question.query if isinstance(question, Question) else question for question in questions]
         _check_ids(asked)
@@ -188,7 +190,7 @@ class Retriever:
                         run[query.id] = [(hit.id, hit.score) for hit in hits]
                 encode_s += encoded - started
                 search_s += time.perf_counter() - encoded
-                report("search", number * batch_size + len(batch), len(asked))
+                report(stage, number * batch_size + len(batch), len(asked))
         return SearchRun(run, unreadable, encode_s, search_s)
 
     def add(

@@ -20,6 +20,8 @@ from flmr.evaluate import Report
 from flmr.measure import Measured
 from flmr.records import Hit, Query
 
+RECALLS = {"strict_recall": "strict recall", "pseudo_recall": "pseudo recall", "set_recall": "set recall"}
+INTERVAL = {"strict_recall": ("95%",), "pseudo_recall": ("95%",), "set_recall": ()}  # set recall is no rate
 LOG_WIDTH = 120  # outside a terminal rich would assume 80 columns and fold tables
 
 
@@ -113,28 +115,39 @@ def show_measures(out: Console, measured: Sequence[Measured]) -> None:
     """Each question set: strict and pseudo recall side by side with their chance levels, then the rest, then groups."""
     for one in measured:
         report = one.report
-        recalls = {name for row in report.rows if (name := row.measure.partition("@")[0]).endswith("recall")}
-        kinds = [kind for kind in ("strict_recall", "pseudo_recall", "set_recall") if kind in recalls]
-        ks = sorted({int(row.measure.partition("@")[2]) for row in report.rows if row.measure.startswith(kinds[0])})
-        columns = ["k", *(part for kind in kinds for part in (kind.replace("_", " "), "95%", "chance"))]
+        values = {row.measure: row.value for row in report.rows}
+        ks = [
+            k for name in values if (k := name.removeprefix("strict_recall@").removeprefix("pseudo_recall@")).isdigit()
+        ]
+        ks = list(dict.fromkeys(ks))
+        kinds = [kind for kind in RECALLS if f"{kind}@{ks[0]}" in values]
+        if all(values.get(f"set_recall@{k}") == values.get(f"strict_recall@{k}") for k in ks):
+            kinds.remove("set_recall")  # with one positive a question the two are the same
+        columns = ["", *(part for kind in kinds for part in (RECALLS[kind], *INTERVAL[kind], "chance"))]
         rows = [[f"@{k}", *(part for kind in kinds for part in _recall(report, f"{kind}@{k}"))] for k in ks]
         corpus = f"{report.num_queries:,} questions over {report.num_passages or 0:,} passages"
         show_table(out, columns, rows, title=f"{one.name}: {corpus}")
-        others = [row for row in report.rows if row.measure.partition("@")[0] not in recalls]
-        facts = {row.measure: f"{row.value:.4f}  (chance {_cell(row.chance)})" for row in others}
+        facts = {
+            row.measure: f"{row.value:.4f}  (chance {_cell(row.chance)})"
+            for row in report.rows
+            if row.measure.partition("@")[0] not in RECALLS
+        }
         if one.against_exact:
             facts["of the exact search's hits"] = _cell(one.against_exact)
         facts["unreadable pictures, counted as misses"] = str(len(one.unreadable))
         facts["seconds"] = f"{one.encode_s:.1f} encoding, {one.search_s:.1f} searching"
         show_facts(out, facts)
         if one.groups:
-            names = [row.measure for row in report.rows]
+            names = [name for name in values if not name.startswith("set_recall")]
+            short = [name.replace("strict_recall", "R").replace("pseudo_recall", "PR") for name in names]
             groups = [
                 [group, part.num_queries, *(_value(part, name) for name in names)] for group, part in one.groups.items()
             ]
-            show_table(out, ["group", "questions", *(name.replace("_recall", "") for name in names)], groups)
+            title = "by group (R strict recall, PR pseudo recall)"
+            show_table(out, ["", "questions", *short], groups, title=title, digits=3)
         for note in report.notes:
             out.print(f"note: {note}")
+        out.print()
 
 
 def show_control(out: Console, measured: Measured, control: Measured) -> None:
@@ -152,9 +165,10 @@ def show_control(out: Console, measured: Measured, control: Measured) -> None:
     show_table(out, ["", *(f"@{k}" for k in ks)], rows, title=title)
 
 
-def _recall(report: Report, measure: str) -> tuple[Any, Any, Any]:
+def _recall(report: Report, measure: str) -> list[Any]:
     row = next(row for row in report.rows if row.measure == measure)
-    return row.value, None if row.low is None else f"{row.low:.3f} - {row.high:.3f}", row.chance
+    interval = [] if row.low is None else [f"{row.low:.3f} - {row.high:.3f}"]
+    return [row.value, *interval, row.chance]
 
 
 def _value(report: Report, measure: str) -> float | None:
@@ -169,25 +183,27 @@ def show_facts(out: Console, facts: Mapping[str, Any]) -> None:
             out.print(Text.assemble((f"{name.replace('_', ' '):<{width}}", "dim"), _cell(value)), soft_wrap=True)
 
 
-def show_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+def show_table(
+    out: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", digits: int = 4
+) -> None:
     """A table whose first column is words and whose others are numbers."""
-    table = Table(
-        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
-    )
+    if title:
+        out.print(Text(title, "bold"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*map(_cell, row))
+        table.add_row(*(_cell(value, digits) for value in row))
     out.print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, digits: int = 4) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+        return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:,.1f}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):

@@ -315,6 +315,23 @@ def test_full_disk_is_one_line_and_exit_2(
     assert "No space left" in line
 
 
+def test_disk_that_fills_while_indexing_is_one_line_and_leaves_no_index(
+    kb: Path,
+    tmp_path: Path,
+    tiny_checkpoint: Path,  # noqa: F811
+) -> None:
+    # A limit on the size of files stands in for a small disk: the kernel refuses the write in the same place.
+    code = (
+        "import resource, sys\nfrom flmr.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nsys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["index", kb / "passages.jsonl", "--out", tmp_path / "i", "--encoder", tiny_checkpoint]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1, done.stderr
+    assert "cannot write" in done.stderr and not (tmp_path / "i").exists()
+
+
 def test_unforeseen_failure_is_exit_1_and_says_how_to_see_more(
     kb: Path, mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
