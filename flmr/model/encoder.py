@@ -93,7 +93,7 @@ class FLMREncoder:
         queries = list(queries)
         texts = [self.query_text(query) for query in queries]
         tokens = self._query_tokens(queries, texts)
-        pictured = [query.image is not None or self.config.query_missing_image == "black" for query in queries]
+        pictured = [query.image is not None or self._draws_black for query in queries]
         items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(queries)
         for with_image in (True, False):
             rows = [i for i, has in enumerate(pictured) if has == with_image]
@@ -121,8 +121,7 @@ class FLMREncoder:
         """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
         text = self.query_text(query)
         tokens = self._query_tokens([query], [text])[0]
-        black = query.image is None and self.config.query_missing_image == "black"
-        image = self._query_image(query) if query.image is not None or black else None
+        image = self._query_image(query) if query.image is not None or self._draws_black else None
         vectors = self._query_batch([tokens], None if image is None else [image])[0]
         config, rows = self.config, []
         if config.query_concat_output_from_text_encoder:
@@ -151,8 +150,16 @@ class FLMREncoder:
                     )
         return tokens
 
+    @property
+    def _reads_images(self) -> bool:
+        return bool(self.config.use_vision_encoder and self.config.query_concat_output_from_vision_encoder)
+
+    @property
+    def _draws_black(self) -> bool:
+        return self._reads_images and self.config.query_missing_image == "black"
+
     def _query_image(self, query: Query) -> Image:
-        if not (self.config.use_vision_encoder and self.config.query_concat_output_from_vision_encoder):
+        if not self._reads_images:
             raise InvalidInput(
                 f"query {query.id!r} has an image but encoder {self.name!r} reads text only; drop the image"
             )

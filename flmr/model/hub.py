@@ -12,12 +12,14 @@ from typing import Any
 from flmr.errors import NotAvailable
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*/*.json", "*/vocab.txt")
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
 def checkpoint_folder(
     name_or_path: str | Path,
     *,
     files: Sequence[str] = CHECKPOINT_FILES,
+    needs: Sequence[str] = WEIGHT_FILES,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
@@ -26,8 +28,8 @@ def checkpoint_folder(
 ) -> Path:
     """The folder of a checkpoint, given as a path or as a hub name `owner/name`.
 
-    A folder is used as it is; a cached hub snapshot comes next; the network last.  Raises NotAvailable where there is
-    none of them.
+    A folder is used as it is; a cached hub snapshot that holds one of `needs` comes next; the network last, and there
+    `files` are fetched first and `needs` only where they bring none of them.  Raises NotAvailable.
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
@@ -38,19 +40,31 @@ def checkpoint_folder(
 
     from huggingface_hub import constants, snapshot_download
 
-    where: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token, "allow_patterns": [*files]}
+    where: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
     if not force_download:
         try:
-            return Path(str(snapshot_download(name, local_files_only=True, **where)))
+            folder = Path(str(snapshot_download(name, local_files_only=True, **where)))
+            if _holds(folder, needs):
+                return folder
         except (OSError, ValueError):  # not in the cache, whatever the client's version calls that
             pass
     if local_files_only or constants.HF_HUB_OFFLINE:
         raise NotAvailable(_unavailable(name, "the hub client is offline"))
     try:
-        return Path(str(snapshot_download(name, force_download=force_download, **where)))
+        where["force_download"] = force_download
+        folder = Path(str(snapshot_download(name, allow_patterns=[*files], **where)))
+        if not _holds(folder, needs):  # an old repository: pickled weights, read as plain tensors only
+            folder = Path(str(snapshot_download(name, allow_patterns=[*files, *needs], **where)))
     except Exception as error:  # the client raises its own, httpx's, requests' and urllib3's errors
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise NotAvailable(_unavailable(name, reason)) from error
+    if not _holds(folder, needs):  # out of reach, the client gives what little it has
+        raise NotAvailable(_unavailable(name, f"none of {', '.join(needs)} could be had"))
+    return folder
+
+
+def _holds(folder: Path, patterns: Sequence[str]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def _unavailable(name: str, reason: str) -> str:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from flmr.errors import CheckpointError, NotAvailable
-from flmr.model.hub import CHECKPOINT_FILES, checkpoint_folder
+from flmr.model.hub import checkpoint_folder
 from flmr.roles import Encoder
 
 BUNDLED = "bundled"
@@ -48,11 +48,8 @@ def _find(name_or_path: str | Path) -> tuple[str, Path]:
             )
         return BUNDLED, folder
     folder = checkpoint_folder(name_or_path)
-    if Path(name_or_path).expanduser().is_dir():
-        return str(folder.resolve()), folder
-    if not any(folder.glob("*.safetensors")):  # an old repository: pickled weights, read as plain tensors only
-        folder = checkpoint_folder(name_or_path, files=(*CHECKPOINT_FILES, "pytorch_model*.bin"))
-    return str(name_or_path), folder
+    is_local = Path(name_or_path).expanduser().is_dir()
+    return (str(folder.resolve()) if is_local else str(name_or_path)), folder
 
 
 def _layout(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from flmr.model.flmr.loss import gather_ranks
 
 
 def main(rank: int, golden: Path, out: Path) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
     inputs = {
         name.removeprefix(f"rank{rank}."): tensor
         for name, tensor in load_file(golden / "inputs.safetensors").items()

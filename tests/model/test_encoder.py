@@ -154,6 +154,12 @@ def test_an_image_is_refused_by_a_model_that_reads_text_only(tiny_parts: Any, pi
     assert len(encoder.encode_queries([Query("a")])) == 1
 
 
+def test_no_black_image_is_drawn_for_a_model_that_reads_text_only(tiny_parts: Any) -> None:
+    parts = tiny_parts(use_vision_encoder=False, use_transformer_mapping_network=False, query_missing_image="black")
+    encoder = FLMREncoder(*parts, device="cpu")
+    assert len(encoder.encode_queries([Query("a")])[0]) == len(encoder.explain_query(Query("a"))[1])
+
+
 def test_an_instruction_that_leaves_no_room_is_refused(tiny_parts: Any) -> None:
     encoder = FLMREncoder(*tiny_parts(query_maxlen=12), device="cpu")
     with pytest.raises(InvalidInput, match="query 'q': its instruction fills all 12 tokens"):

@@ -66,6 +66,34 @@ def test_a_hub_name_that_is_out_of_reach_names_the_bundled_encoder(
         assert no_network == []
 
 
+@pytest.fixture
+def cached(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of `owner/name` in a hub cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "snapshots").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    return tiny_folder.rename(repository / "snapshots" / ("0" * 40))
+
+
+def test_a_cached_hub_name_is_loaded_without_any_attempt_on_the_network(no_network: list[str], cached: Path) -> None:
+    from flmr.model.flmr import FLMRModelForRetrieval, FLMRQueryEncoderTokenizer
+
+    encoder = load_encoder("owner/name", device="cpu")
+    FLMRModelForRetrieval.from_pretrained("owner/name")
+    FLMRQueryEncoderTokenizer.from_pretrained("owner/name", subfolder="query_tokenizer")
+    assert encoder.name == "owner/name" and no_network == []
+
+
+def test_a_cached_config_without_weights_is_not_taken_for_the_model(no_network: list[str], cached: Path) -> None:
+    (cached / "model.safetensors").unlink()
+    with pytest.raises(NotAvailable, match="neither cached nor reachable"):
+        load_encoder("owner/name")
+
+
 @pytest.mark.parametrize("name", ["/no/such/folder", "./folder", "a/b/c", "~nobody/x"])
 def test_a_folder_that_is_not_there_is_named(no_network: list[str], name: str) -> None:
     with pytest.raises(NotAvailable, match="no folder"):

@@ -132,7 +132,7 @@ class _SidedTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
         }
         kwargs.pop("trust_remote_code", None)
         files = [f"{subfolder}/{name}" if subfolder else name for name in _HUB_FILES]
-        folder = checkpoint_folder(pretrained_model_name_or_path, files=files, **hub) / subfolder
+        folder = checkpoint_folder(pretrained_model_name_or_path, files=files, needs=files[:2], **hub) / subfolder
         if not folder.is_dir():
             raise CheckpointError(f"no tokenizer folder {subfolder!r} in {str(pretrained_model_name_or_path)!r}")
         settings = _read_json(folder / "tokenizer_config.json")
