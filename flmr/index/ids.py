@@ -49,8 +49,8 @@ class Ids:
         except UnicodeDecodeError as error:
             raise CorruptIndex(f"an id is damaged: {RESTORE}") from error
 
-    def row(self, item_id: str) -> int | None:
-        """The row of an id, or None."""
+    def rows(self, item_id: str) -> list[int]:
+        """The rows of an id: none, one, or several where items that were deleted before the commit had it too."""
         wanted = item_id.encode("utf-8", "surrogatepass")
         low, high = 0, len(self)
         while low < high:
@@ -59,10 +59,11 @@ class Ids:
                 low = middle + 1
             else:
                 high = middle
-        if low == len(self):
-            return None
-        row = int(self.order_N[low])
-        return row if self._bytes(row) == wanted else None
+        found = []
+        while low < len(self) and self._bytes(row := int(self.order_N[low])) == wanted:
+            found.append(row)
+            low += 1
+        return found
 
     def mask(self, item_ids: Set[str]) -> np.ndarray:
         """Which rows have one of these ids: (N,) bool."""
@@ -70,7 +71,7 @@ class Ids:
         if len(item_ids) * BISECTION_COST > len(self):
             mask_N[:] = np.fromiter(map(item_ids.__contains__, self.all()), bool, len(self))
         else:
-            mask_N[[row for row in map(self.row, item_ids) if row is not None]] = True
+            mask_N[[row for item_id in item_ids for row in self.rows(item_id)]] = True
         return mask_N
 
     def _bytes(self, row: int) -> bytes:
@@ -78,7 +79,7 @@ class Ids:
 
 
 def encode_ids(ids: Sequence[str]) -> Ids:
-    """The arrays of a list of distinct ids."""
+    """The arrays of a list of ids."""
     encoded = [item_id.encode() for item_id in ids]
     offsets_N1 = np.zeros(len(ids) + 1, np.int64)
     np.cumsum([len(item) for item in encoded], out=offsets_N1[1:])

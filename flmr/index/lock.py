@@ -26,7 +26,8 @@ class WriterLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._process = os.getpid()
-        self._descriptor: int | None = _acquire(path)
+        self._descriptor: int | None = None
+        self._descriptor = _acquire(path)
         _held.add(self)
 
     @property

@@ -66,16 +66,24 @@ def _plain(value: Any) -> Any:
 
 
 class _Sink(io.RawIOBase):
-    """A file of the storage layer as pyarrow wants one."""
+    """A file of the storage layer as pyarrow wants one.
+
+    After a write has failed the rest is swallowed: pyarrow writes a footer even while it is being torn down, and would
+    fail again where nobody can catch it.
+    """
 
     def __init__(self, file: StoredFile) -> None:
         self._file = file
+        self._failed = False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        self._file.append(bytes(data))
+        if not self._failed:
+            self._failed = True
+            self._file.append(bytes(data))
+            self._failed = False
         return len(data)
 
     def tell(self) -> int:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from flmr.errors import InvalidInput
 from flmr.index import codec as codecs
 from flmr.index.codec import Codec
 from flmr.index.format import (
@@ -134,7 +133,7 @@ class SegmentWriter:
         if self.codec is not None:
             step = rows_per_batch(self.settings.dim, self.settings.memory_bytes)
             for first in range(0, len(vectors_TD), step):
-                self._pack(self.codec, vectors_TD[first : first + step], np.asarray(lengths), ids, first)
+                self._pack(self.codec, vectors_TD[first : first + step])
         self._append_items(ids, lengths, passages)
 
     def append_encoded(
@@ -259,16 +258,8 @@ class SegmentWriter:
         file.put(header, 0)
         file.sync()
 
-    def _pack(self, codec: Codec, vectors_TD: np.ndarray, lengths: np.ndarray, ids: Sequence[str], first: int) -> None:
-        """Encode rows first.. of these items and append their codes; raises InvalidInput naming the item."""
-        try:
-            encoded = codec.encode(vectors_TD, threads=self.settings.threads)
-        except InvalidInput as error:
-            row = next(t for t in range(len(vectors_TD)) if not _fits(codec, vectors_TD[t : t + 1]))
-            item = int(np.searchsorted(np.cumsum(lengths), first + row, side="right"))
-            raise InvalidInput(
-                f"item {ids[item]!r} holds vectors too large to compress: scale them down ({error})"
-            ) from error
+    def _pack(self, codec: Codec, vectors_TD: np.ndarray) -> None:
+        encoded = codec.encode(vectors_TD, threads=self.settings.threads)
         for name, values in zip((CODES, RESIDUALS, SCALES), encoded, strict=True):
             self._file(name).append(values)
 
@@ -291,10 +282,9 @@ class SegmentWriter:
         for name in (CODES, RESIDUALS, SCALES):  # what an attempt that failed has left
             if name in self._files:
                 self._files[name].size = HEADER_BYTES
-        lengths = self.lengths
         step = rows_per_batch(settings.dim, settings.memory_bytes)
         for first in range(0, total, step):
-            self._pack(codec, np.asarray(vectors_TD[first : first + step]), lengths, self._ids, first)
+            self._pack(codec, vectors_TD[first : first + step])
             report("pack", min(first + step, total), total)
         self.codec = codec
         if spool := self._files.pop(SPOOL_VECTORS, None):
@@ -338,14 +328,6 @@ class SegmentWriter:
 
 
 def sample_rows(total: int, size: int, seed: int) -> np.ndarray:
-    """One random row of each of `size` equal stretches, so that a corpus in any order is covered: (S,) int64, rising."""
+    """One random row of each of `size` equal stretches, as a corpus may be in any order: (S,) int64, rising."""
     edges = np.arange(size + 1, dtype=np.int64) * total // size
     return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
-
-
-def _fits(codec: Codec, vectors_TD: np.ndarray) -> bool:
-    try:
-        codec.encode(vectors_TD)
-    except InvalidInput:
-        return False
-    return True

@@ -37,9 +37,10 @@ class View:
             return np.arange(len(self.segment), dtype=np.uint32)
         return np.flatnonzero(self.alive_N).astype(np.uint32)
 
-    def is_alive(self, row: int) -> bool:
-        """Whether an item is not deleted."""
-        return self.alive_N is None or bool(self.alive_N[row])
+    def row(self, item_id: str) -> int | None:
+        """The row of an id that is not deleted, or None."""
+        rows = self.segment.ids.rows(item_id)
+        return next((row for row in rows if self.alive_N is None or self.alive_N[row]), None)
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Snapshot:
     def find(self, item_id: str) -> tuple[View, int] | None:
         """The segment and row of an id that is not deleted, or None."""
         for view in reversed(self.views):
-            row = view.segment.ids.row(item_id)
-            if row is not None and view.is_alive(row):
+            row = view.row(item_id)
+            if row is not None:
                 return view, row
         return None
 

@@ -90,7 +90,7 @@ class Storage:
             return StoredFile(self, path, self.sys_open(path))
 
     def create_nameless(self, path: Path) -> StoredFile:
-        """A file for one's own passing use: it has no name any more, so it is gone once it is closed, even by a kill."""
+        """A file for passing use: it has no name any more, so it is gone once it is closed, even by a kill."""
         file = self.create(path)
         try:
             self.remove(path)

@@ -108,8 +108,8 @@ def _segment_problems(segment: Segment) -> Iterator[str]:
     ids = segment.ids.all()
     order, ranks = segment.array(IDS_ORDER), segment.array(IDS_RANKS)
     ordered = [ids[row] for row in order.tolist()] if (order < len(ids)).all() else []
-    if len(ordered) != len(ids) or any(a >= b for a, b in pairwise(ordered)):
-        yield f"{path / IDS_ORDER} is not the order of distinct ids"
+    if len(ordered) != len(ids) or any(a > b for a, b in pairwise(ordered)):
+        yield f"{path / IDS_ORDER} is not the order of the ids"
     elif not np.array_equal(ranks[order], np.arange(len(ids))):
         yield f"{path / IDS_RANKS} is not the inverse of {IDS_ORDER}"
     if layout.centroids:
@@ -138,9 +138,10 @@ def _duplicates(snapshot: Snapshot) -> Iterator[str]:
     seen: set[str] = set()
     for view in snapshot.views:
         stored = view.segment.ids.all()
-        alive = {stored[row] for row in view.alive_rows.tolist()}
-        yield from (f"id {item_id!r} is alive in more than one segment" for item_id in sorted(alive & seen))
-        seen |= alive
+        for row in view.alive_rows.tolist():
+            if stored[row] in seen:
+                yield f"{view.segment.path}: id {stored[row]!r} is alive twice"
+            seen.add(stored[row])
 
 
 def _finite(values: np.ndarray) -> bool:

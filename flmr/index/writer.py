@@ -192,7 +192,15 @@ class Writer:
         if isinstance(vectors, MultiVectors) and dim is None:
             dim = vectors.dim
             self._manifest = replace(self._manifest, dim=dim)
-        return batches(vectors, ids, passages, dim=dim, next_id=self._next_id, memory_bytes=self._memory_bytes)
+        return batches(
+            vectors,
+            ids,
+            passages,
+            dim=dim,
+            next_id=self._next_id,
+            memory_bytes=self._memory_bytes,
+            compressed=self._manifest.nbits > 0,
+        )
 
     def _admit(self, batch: Batch, undo: _Undo, *, update: bool) -> None:
         """Check a batch's ids against each other and against all that is there; let replaced items die."""
