@@ -60,7 +60,7 @@ class Pictures:
         picture = load_image(self._sources[row])
         if view == 0:
             return picture
-        side = self._config.vision_config.image_size
+        side = self._config.image_size
         scale = side / min(picture.size)
         size = tuple(max(side, round(pixels * scale)) for pixels in picture.size)
         values_HW3 = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BICUBIC), np.float32) / 255.0

@@ -53,7 +53,7 @@ def prepare(model: Any, tokenizers: tuple[Any, Any], data: TrainingData, recipe:
         texts = TokenizedTexts.of(query_tokenizer, asked, rows_of)
         if not questions.pictures or not model.config.use_vision_encoder:
             return texts, None
-        return texts, Pictures(questions.pictures, model.config, augment, seed=recipe.seed)
+        return texts, Pictures(questions.pictures, model.config.vision_config, augment, seed=recipe.seed)
 
     train, train_pictures = side(data.train, recipe.augment)
     valid, valid_pictures = side(data.valid, AugmentRecipe()) if data.valid is not None else (None, None)
