@@ -189,13 +189,7 @@ int64_t topk(In<float, 1> scores, std::optional<In<int64_t, 1>> ranks, Out<int64
 }  // namespace
 
 NB_MODULE(_native, m) {
-  nb::register_exception_translator([](const std::exception_ptr& p, void*) {
-    try {
-      std::rethrow_exception(p);
-    } catch (const flmr::Refused& refused) {
-      PyErr_SetString(PyExc_ValueError, refused.what());
-    }
-  });
+  // flmr::Refused is a std::invalid_argument, which nanobind raises as ValueError.
   m.def("isas", &flmr::simd_names);
   m.def("maxsim", &maxsim, "queries"_a.noconvert(), "query_offsets"_a.noconvert(), "documents"_a.noconvert(),
         "document_offsets"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
