@@ -1,6 +1,6 @@
 """The atlas of figures in the plane: a sample knowledge base of pictures and passages, owned by this project.
 
-138 named figures (rolled curves, roses, spirals, stars, knots, graphs, tiles, fractals), four passages of checked facts
+136 named figures (rolled curves, roses, spirals, stars, knots, graphs, tiles, fractals), four passages of checked facts
 each, pictures drawn in any pose and many styles, and questions that cannot be answered without the picture.
 Knows nothing of models and indexes.
 """

@@ -49,18 +49,16 @@ def rose(n: int, d: int = 1) -> Figure:
 def lissajous(a: int, b: int) -> Figure:
     """x = cos(a t), y = sin(b t); a is odd, so that the curve is not run back and forth."""
     assert a % 2 == 1 and gcd(a, b) == 1
-    # an odd start, so that no two samples fall on a crossing
-    return loop(lambda t: np.cos(a * t), lambda t: np.sin(b * t), 2 * pi + 0.0123, 0.0123)
+    return loop(lambda t: np.cos(a * t), lambda t: np.sin(b * t))
 
 
 def loop(
     x_of: Callable[[np.ndarray], np.ndarray],
     y_of: Callable[[np.ndarray], np.ndarray],
-    stop: float = 2 * pi,
-    start: float = 0.0,
+    begin: float = 0.0123,
 ) -> Figure:
-    """A closed parametric curve."""
-    return Figure((_join(trace(x_of, y_of, start, stop, 1441)),), "outline")
+    """A closed parametric curve of period 2 pi; the odd beginning keeps samples off its crossings."""
+    return Figure((_join(trace(x_of, y_of, begin, begin + 2 * pi, 1441)),), "outline")
 
 
 def line(*strokes: np.ndarray) -> Figure:
@@ -188,7 +186,7 @@ def implicit(
 
 def knot(z_of: Callable[[np.ndarray], np.ndarray], height_of: Callable[[np.ndarray], np.ndarray]) -> Figure:
     """A closed curve drawn as a knot: where two strands cross, the lower one (by height) is interrupted."""
-    t = np.linspace(0, 2 * pi, 2401)
+    t = np.linspace(0, 2 * pi, 1201)
     z, height = z_of(t), height_of(t)
     return line(*_broken(complex_to_points(z), height, gap=0.1 * np.abs(z).max()))
 
@@ -216,12 +214,11 @@ def borromean() -> Figure:
 
 def _broken(points: np.ndarray, height: np.ndarray, gap: float) -> list[np.ndarray]:
     """Cut a closed curve wherever another part of it passes above within the gap."""
-    keep = np.ones(len(points), bool)
     index = np.arange(len(points))
-    for i in range(len(points)):
-        distance = np.hypot(points[:, 0] - points[i, 0], points[:, 1] - points[i, 1])
-        apart = np.minimum(abs(index - i), len(points) - 1 - abs(index - i)) > len(points) // 16
-        keep[i] = not ((distance < gap) & apart & (height > height[i])).any()
+    distance = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    along = np.abs(index[:, None] - index[None])
+    apart = np.minimum(along, len(points) - 1 - along) > len(points) // 16
+    keep = ~((distance < gap) & apart & (height[None] > height[:, None])).any(1)
     return _runs(points, keep)
 
 

@@ -388,19 +388,6 @@ def _transcendental() -> list[Entity]:
             "always move backwards. Trochoid comes from {the Greek word for wheel|name}. The name is due to {Gilles "
             "de Roberval|person}. With the pen on the rim it {becomes the cycloid|kin}.",
         ),
-        one(
-            "tractrix", "tractrix",
-            lambda: curves.line(trace(lambda t: t - np.tanh(t), lambda t: 1 / np.cosh(t), -3.5, 3.5)), 1, 1,
-            crossings=0, points="one cusp",
-            size="With a tow rope of length 1, the tractrix has its cusp at {height 1|size} above the line, and {pi "
-            "/ 2, about 1.571|area}, lies between the curve and the line. Each tangent is 1 long up to there.",
-            shape="The tractrix is {a curve of pursuit|family}: {the piece of each tangent between the curve and a "
-            "fixed line has the same length|rule}. A weight dragged on a cord by someone who walks the line follows "
-            "it.",
-            story="{Claude Perrault|person} posed it by pulling {his pocket watch across a table|place} by its "
-            "chain. The name is Latin for {the one that drags|name}. Its evolute is the catenary; turned about the "
-            "line it {makes the pseudosphere|kin}.",
-        ),
     ]  # fmt: skip
 
 

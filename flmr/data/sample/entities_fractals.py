@@ -262,8 +262,9 @@ def _paths() -> list[Entity]:
         ),
         one(
             "fibonacci-word-fractal", "Fibonacci word fractal", fractals.fibonacci_word, 1, 1, crossings=0,
-            size="The path of the Fibonacci word fractal at this stage has {987 steps|count}, a Fibonacci number. In "
-            "the limit its dimension is {about 1.638|dimension}: 3 log of the golden ratio over log of (1 + root 2).",
+            size="The path of the Fibonacci word fractal at this stage has {986 steps|count}, one less than a "
+            "Fibonacci number. In the limit its dimension is {about 1.638|dimension}: 3 log of the golden ratio over log of "
+            "(1 + root 2).",
             shape="The Fibonacci word fractal is {a fractal curve|family}: {read the word letter by letter, step "
             "ahead, and after each zero turn left at even places and right at odd ones|rule}.",
             story="{Alexis Monnerot-Dumaine|person} described it in 2009. The word comes from {joining two former "
@@ -286,7 +287,7 @@ def _paths() -> list[Entity]:
 def _dynamics() -> list[Entity]:
     return [
         one(
-            "mandelbrot-set", "Mandelbrot set", lambda: fractals.escape_outline(None, (-2.1, 0.7, -1.3, 1.3), 8), 1, 1,
+            "mandelbrot-set", "Mandelbrot set", lambda: fractals.escape_outline(None, (-2.1, 0.7, -1.3, 1.3), 13), 1, 1,
             size="The Mandelbrot set reaches {from -2 to 1/4|size} on the real axis, and its area is {about "
             "1.507|area}. Its rim is so crinkled that it has the dimension {2|dimension}.",
             shape="The Mandelbrot set is {a set of complex numbers|family}: {those c for which z → z² + c, begun at "
@@ -297,7 +298,7 @@ def _dynamics() -> list[Entity]:
         ),
         one(
             "douady-rabbit", "Douady rabbit",
-            lambda: fractals.escape_outline(-0.1226 + 0.7449j, (-1.6, 1.6, -1.3, 1.3), 9), 2, 0,
+            lambda: fractals.escape_outline(-0.1226 + 0.7449j, (-1.6, 1.6, -1.3, 1.3), 11), 2, 0,
             size="The constant of the Douady rabbit is near c = -0.123 + 0.745 i, where 0 returns to itself {after "
             "three steps|count}. It lies {within distance 2|size} of the origin. At its pinch points three regions "
             "meet.",
@@ -308,7 +309,7 @@ def _dynamics() -> list[Entity]:
             "theory around 1918.",
         ),
         one(
-            "basilica", "basilica", lambda: fractals.escape_outline(-1 + 0j, (-1.8, 1.8, -1.0, 1.0), 9), 2, 2,
+            "basilica", "basilica", lambda: fractals.escape_outline(-1 + 0j, (-1.8, 1.8, -1.0, 1.0), 11), 2, 2,
             size="The constant of the basilica is c = -1, so that 0 goes to -1 and {back to 0 after two "
             "steps|count}. It reaches from -1.618 to {1.618, the golden ratio|size}, along the real axis.",
             shape="The basilica is {a filled Julia set|family}: {the numbers that stay bounded under z → z² - "

@@ -28,7 +28,6 @@ EPICYCLOIDS = (
     ("ranunculoid", "ranunculoid", 5, 1),
     ("epicycloid-3-2", "three-cusped double epicycloid", 3, 2),
     ("epicycloid-5-2", "five-cusped double epicycloid", 5, 2),
-    ("epicycloid-7-3", "seven-cusped triple epicycloid", 7, 3),
 )
 # id, name, n, d: r = cos(n/d angle)
 ROSES = (

@@ -92,9 +92,11 @@ def is_closed(stroke: np.ndarray) -> bool:
 
 def enclosing_circle(points: np.ndarray, steps: int = 200) -> tuple[np.ndarray, float]:
     """Centre and radius of (nearly) the smallest circle around points; Badoiu and Clarkson's walk."""
+    directions = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    outer = points[np.argmax(points @ np.stack([np.cos(directions), np.sin(directions)]), 0)]
     centre = (points.min(0) + points.max(0)) / 2
     for i in range(1, steps + 1):
-        far = points[np.argmax(((points - centre) ** 2).sum(1))]
+        far = outer[np.argmax(((outer - centre) ** 2).sum(1))]
         centre = centre + (far - centre) / (i + 1)
     return centre, float(np.sqrt(((points - centre) ** 2).sum(1).max()))
 

@@ -180,6 +180,7 @@ def fibonacci_word(times: int = 15) -> Figure:
     shorter, word = "1", "0"
     for _ in range(times - 1):
         shorter, word = word, word + shorter
+    word = word[:-1]  # without its last letter the path is symmetric
     here, heading, path = 0j, 1 + 0j, [0j]
     for place, letter in enumerate(word, start=1):
         here += heading
@@ -237,7 +238,7 @@ def devils_staircase(times: int = 6) -> Figure:
     return Figure((np.stack([x, y], 1),), "line")
 
 
-def escape_outline(c: complex | None, box: tuple[float, float, float, float], times: int, num: int = 361) -> Figure:
+def escape_outline(c: complex | None, box: tuple[float, float, float, float], times: int, num: int = 301) -> Figure:
     """The set that stays bounded under z -> z² + c, by a level line of the escape potential; c=None: Mandelbrot's."""
 
     def potential(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -245,12 +246,12 @@ def escape_outline(c: complex | None, box: tuple[float, float, float, float], ti
         constant = z if c is None else np.full_like(z, c)
         value = np.full(z.shape, 0.0)
         alive = np.ones(z.shape, bool)
-        for i in range(1, 4 * times):
+        for i in range(1, times + 8):
             z = np.where(alive, z * z + constant, z)
             out = alive & (np.abs(z) > 1e3)
             value[out] = np.log(np.abs(z[out])) / 2.0**i
             alive &= ~out
-        return np.asarray(np.log2(np.maximum(value, 2.0 ** (-4 * times))) + times)
+        return np.asarray(np.log2(np.maximum(value, 2.0 ** (-times - 8))) + times)
 
     lines = [s for s in contour(potential, box, num) if len(s) > 40]
     return Figure(tuple(lines), "solid")

@@ -59,7 +59,7 @@ def lune() -> Figure:
 
 def vesica() -> Figure:
     """Two unit circles, each through the other's centre."""
-    return Figure((circle(-0.5), circle(0.5)), "outline")
+    return Figure((circle(-0.5, num=200), circle(0.5, num=200)), "outline")
 
 
 def taijitu() -> Figure:

@@ -126,7 +126,7 @@ def watercolour(scene: Scene) -> np.ndarray:
     pigment = mix(flat(scene, first), second, np.clip(0.5 + 0.6 * scene.clouds(3), 0, 1))
     strength = np.clip(0.58 + 0.1 * scene.clouds(6) + 0.03 * scene.grain() + pool * 0.7, 0, 1)
     wash = soft * strength
-    return shaded(sheet, 1 - wash) + shaded(pigment * sheet, wash)
+    return mix(sheet, pigment * sheet, wash)
 
 
 def sunset(scene: Scene) -> np.ndarray:

@@ -20,7 +20,7 @@ from flmr.errors import InvalidInput, StorageError
 
 Progress = Callable[[str, int, int | None], None]
 
-# Pictures for each figure, one question to a picture.  test: 138 figures, 414 questions.
+# Pictures for each figure, one question to a picture.  test: 136 figures, 408 questions.
 RENDERINGS: Mapping[Split, int] = {"train": 48, "valid": 2, "test": 3}
 QUALITY = 92  # of the JPEG files
 
