@@ -60,9 +60,12 @@ def start_model(recipe: ModelRecipe, data: TrainingData, *, seed: int) -> tuple[
 
 
 def _text_config(recipe: ModelRecipe, vocab: Mapping[str, int] | None) -> FLMRTextConfig:
-    if vocab is None:
-        return text_config_from(recipe.text_tower)
     fields = _checked(recipe.text_config, FLMRTextConfig, "text_config", refused=("vocab_size",))
+    if vocab is None:
+        config = text_config_from(recipe.text_tower)
+        for name, value in fields.items():
+            setattr(config, name, value)
+        return config
     return FLMRTextConfig(vocab_size=len(vocab), **fields)
 
 

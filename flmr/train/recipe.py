@@ -23,6 +23,8 @@ class ModelRecipe:
     start: a checkpoint folder; nothing else of this table is read then.
     text_tower: a folder with a BERT-layout model and its vocab.txt, or an installed Python package that carries one in
     its folder `model`; "" builds one from `text_config` with random weights.
+    text_config: fields of FLMRTextConfig; beside a text_tower those that shall differ from its own, such as
+    hidden_dropout_prob.
     vocabulary: a vocab.txt for a text tower built from `text_config`; without it `vocabulary_size` word pieces are
     learned from the training passages and questions.
     vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz, else random) or "clip" (random weights
