@@ -103,9 +103,9 @@ def num_centroids(num_vectors: int, num_sampled: int) -> int:
 
 
 def sample_size(num_vectors: int, dim: int, memory_bytes: int) -> int:
-    """S: vectors to fit on, 32 a centroid where memory allows; the fit holds about four copies of them."""
+    """S: vectors to fit on, 32 a centroid where memory allows; the fit holds a few copies of them."""
     wanted = SAMPLE_PER_CENTROID * num_centroids(num_vectors, num_vectors)
-    return max(1, min(num_vectors, wanted, memory_bytes // (4 * 4 * dim)))
+    return max(1, min(num_vectors, wanted, memory_bytes // (8 * 4 * dim)))
 
 
 def fit(

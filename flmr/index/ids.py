@@ -75,6 +75,8 @@ class Ids:
         return mask_N
 
     def _bytes(self, row: int) -> bytes:
+        if not 0 <= row < len(self):
+            raise CorruptIndex(f"the order of the ids names row {row} of {len(self)}: {RESTORE}")
         return self.blob[int(self.offsets_N1[row]) : int(self.offsets_N1[row + 1])].tobytes()
 
 

@@ -264,6 +264,10 @@ class Index:
         """The passage stored with an item, or None where none was.  Raises UnknownId."""
         return self.searcher().passage(item_id)
 
+    def passages(self, item_ids: Iterable[str]) -> list[Passage | None]:
+        """The passages stored with many items, in the order given.  Raises UnknownId."""
+        return self.searcher().passages(item_ids)
+
     def vectors(self, item_id: str) -> np.ndarray:
         """An item's vectors as they are stored, decompressed: (n, D) float32.  Raises UnknownId."""
         return self.searcher().vectors(item_id)

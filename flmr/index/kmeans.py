@@ -15,7 +15,7 @@ from flmr.errors import InvalidInput
 from flmr.ops.assign import assign
 
 ITERATIONS = 8  # distortion falls by less than 1% from the 8th on (64 points a centroid)
-GATHER_ROWS = 8192  # rows summed at once: bounds the copy that sorting by centroid needs
+GATHER_BYTES = 1 << 20  # vectors summed at once: bounds the copy that sorting by centroid needs
 
 
 def kmeans(
@@ -55,8 +55,9 @@ def cluster_means(vectors_SD: np.ndarray, codes_S: np.ndarray, num_centroids: in
     counts_K = np.bincount(codes_S, minlength=num_centroids)
     order = np.argsort(codes_S, kind="stable")
     sums_KD = np.zeros((num_centroids, vectors_SD.shape[1]), np.float64)
-    for first in range(0, len(order), GATHER_ROWS):
-        rows = order[first : first + GATHER_ROWS]
+    step = max(1, GATHER_BYTES // (4 * vectors_SD.shape[1]))
+    for first in range(0, len(order), step):
+        rows = order[first : first + step]
         codes = codes_S[rows]
         starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
         sums_KD[codes[starts]] += np.add.reduceat(vectors_SD[rows], starts, axis=0, dtype=np.float64)

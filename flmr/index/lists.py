@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ROWS_AT_ONCE = 1 << 18
+BYTES_PER_ROW = 64  # int64 codes, items and pairs, and what sorting them needs
 
 
-def list_counts(codes_T: np.ndarray, offsets_N1: np.ndarray, num_centroids: int) -> np.ndarray:
+def list_counts(codes_T: np.ndarray, offsets_N1: np.ndarray, num_centroids: int, memory_bytes: int) -> np.ndarray:
     """Items in the list of each centroid: (K,) int64; an item counts once however many of its vectors are there."""
     counts_K = np.zeros(num_centroids, np.int64)
-    for codes, _ in _pairs(codes_T, offsets_N1):
+    for codes, _ in _pairs(codes_T, offsets_N1, memory_bytes):
         counts_K += np.bincount(codes, minlength=num_centroids)
     return counts_K
 
@@ -36,7 +36,7 @@ def list_parts(
         end = max(first + 1, int(np.searchsorted(ends_K, before + memory_bytes // 4, side="right")))
         part = np.empty(int(ends_K[end - 1]) - before, np.uint32)
         cursor = ends_K[first:end] - counts_K[first:end] - before
-        for codes, items in _pairs(codes_T, offsets_N1):
+        for codes, items in _pairs(codes_T, offsets_N1, memory_bytes):
             low, high = np.searchsorted(codes, (first, end))
             local = codes[low:high] - first
             counts = np.bincount(local, minlength=end - first)
@@ -47,12 +47,15 @@ def list_parts(
         first = end
 
 
-def _pairs(codes_T: np.ndarray, offsets_N1: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _pairs(codes_T: np.ndarray, offsets_N1: np.ndarray, memory_bytes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Distinct (centroid, item) pairs sorted by centroid, then item: int64 both; whole items at a time."""
     item = 0
     num_items = len(offsets_N1) - 1
     while item < num_items:
-        end = max(item + 1, int(np.searchsorted(offsets_N1, offsets_N1[item] + ROWS_AT_ONCE, side="right")) - 1)
+        end = max(
+            item + 1,
+            int(np.searchsorted(offsets_N1, offsets_N1[item] + memory_bytes // BYTES_PER_ROW, side="right")) - 1,
+        )
         codes = codes_T[offsets_N1[item] : offsets_N1[end]].astype(np.int64)
         items = np.repeat(np.arange(item, end), np.diff(offsets_N1[item : end + 1]))
         pairs = np.unique(codes << 32 | items)

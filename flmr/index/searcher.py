@@ -129,6 +129,23 @@ class Searcher:
         view, row = self._found(item_id)
         return view.segment.passages.take([item_id], [row])[0] if view.segment.passages else None
 
+    def passages(self, item_ids: Iterable[str]) -> list[Passage | None]:
+        """The passages of many items, in the order given, each part of a file read once.  Raises UnknownId."""
+        places: dict[int, list[tuple[int, str, int]]] = {}  # segment -> (row, id, place in the answer)
+        views = {id(view): view for view in self._snapshot.views}
+        count = 0
+        for count, item_id in enumerate(item_ids, 1):
+            view, row = self._found(item_id)
+            places.setdefault(id(view), []).append((row, item_id, count - 1))
+        answer: list[Passage | None] = [None] * count
+        for key, wanted in places.items():
+            stored = views[key].segment.passages
+            if stored:
+                rows, ids, targets = zip(*sorted(wanted), strict=True)
+                for target, passage in zip(targets, stored.take(ids, rows), strict=True):
+                    answer[target] = passage
+        return answer
+
     def vectors(self, item_id: str) -> np.ndarray:
         """An item's vectors as they are stored, decompressed: (n, D) float32.  Raises UnknownId."""
         view, row = self._found(item_id)

@@ -294,7 +294,7 @@ class SegmentWriter:
         codec = self.codec
         assert codec is not None
         codes_T = self._file(CODES).view("<u4", (self._vectors,))
-        counts_K = list_counts(codes_T, offsets_N1, len(codec.centroids_KD))
+        counts_K = list_counts(codes_T, offsets_N1, len(codec.centroids_KD), self.settings.memory_bytes // 4)
         list_offsets_K1 = np.concatenate(([0], np.cumsum(counts_K)))
         entries = int(list_offsets_K1[-1])
         self._storage.write_array(self.folder / LISTS_OFFSETS, list_offsets_K1, array("<i8", len(list_offsets_K1)))

@@ -53,8 +53,9 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of the items, vectors, ids and passages consumed in lock-step.
 
-    dim: D of the index, None where the first item decides.  compressed: whether a codec must hold them.  Raises InvalidInput naming the item: a wrong shape, type
-    or D, NaN, infinity or overflow of float16, an id that is no string, lists of different lengths.
+    dim: D of the index, None where the first item decides.  compressed: whether a codec must be able to hold them.
+    Raises InvalidInput naming the item: a wrong shape, type or D, NaN, infinity or overflow of float16, an id that is
+    no string, lists of different lengths.
     """
     group: list[tuple[str, np.ndarray]] = []
     rows: list[Row] = []
@@ -166,8 +167,8 @@ def _checked_item(item_id: str, array: Any, dim: int | None, compressed: bool) -
         rms = np.sqrt(np.square(stored, dtype=np.float32).mean(axis=1))
         if rms.max() > MAX_COMPRESSED:
             raise InvalidInput(
-                f"item {item_id!r}, row {int(rms.argmax())} has values of {rms.max():,.0f} on average; codes hold at most"
-                f" {MAX_COMPRESSED:,}: scale the vectors down or use nbits=0"
+                f"item {item_id!r}, row {int(rms.argmax())} has values of {rms.max():,.0f} on average; codes hold"
+                f" at most {MAX_COMPRESSED:,}: scale the vectors down or use nbits=0"
             )
     return stored
 

@@ -11,7 +11,7 @@ import pytest
 from index.clustered import best_ids, clustered_items, queries_near, recall
 
 from flmr import Index, MultiVectors, Passage, SearchParams
-from flmr.errors import InvalidInput
+from flmr.errors import InvalidInput, UnknownId
 from flmr.index import Searcher
 
 EXACT = SearchParams(exact=True)
@@ -214,3 +214,19 @@ def test_a_search_changes_nothing_about_the_next_one(index: Index) -> None:
     before = searcher.search(QUERIES[:3], 10)
     searcher.search(QUERIES[3], 1000, params=SearchParams(nprobe=1, candidates=3, threads=1), only_ids=["1", "2"])
     assert searcher.search(QUERIES[:3], 10) == before
+
+
+def test_many_passages_come_in_the_order_asked_from_all_segments(tmp_path: Path) -> None:
+    def some(first: int, last: int) -> list[Passage]:
+        return [Passage(str(i), f"text {i}", meta={"i": i}) for i in range(first, last)]
+
+    rows = np.ones((1, 4), np.float32)
+    with Index.create(tmp_path / "ix", [rows] * 5, passages=some(0, 5)) as ix:
+        ix.add([rows] * 5, passages=some(5, 10))
+        ix.add([rows], ["bare"])
+        ix.commit()
+        asked = ["9", "bare", "0", "7", "3", "0"]
+        assert ix.passages(asked) == [ix.passage(item_id) for item_id in asked]
+        assert ix.passages([]) == []
+        with pytest.raises(UnknownId, match="nowhere"):
+            ix.passages(["0", "nowhere"])

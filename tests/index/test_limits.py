@@ -1,0 +1,191 @@
+"""What an index may use: memory, disk, permissions, packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from index.clustered import clustered_items
+
+from flmr import Index
+from flmr.errors import StorageError
+
+ITEMS = clustered_items(50, 8)
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+PEAK = """
+import resource, sys, tracemalloc
+import numpy as np
+from flmr import Index
+path, limit, keep = sys.argv[1], int(sys.argv[2]), bool(int(sys.argv[3]))
+def stream():
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        yield rng.standard_normal((60, 128), dtype=np.float32)
+list(zip(stream(), range(3)))
+Index.create(path + ".warm", [np.ones((5, 128), np.float32)]).close()
+tracemalloc.start()
+Index.create(path, stream(), memory_limit=limit, keep_vectors=keep, nbits=2).close()
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_creating_from_a_stream_stays_within_the_memory_limit(tmp_path: Path, keep: int) -> None:
+    limit = 8 << 20  # the vectors are 61 MB as float32
+    peak = int(run(PEAK, tmp_path / "ix", limit, keep).stdout)
+    assert peak < limit, f"{peak / 2**20:.1f} MB"
+
+
+def test_opening_reads_only_the_small_files(tmp_path: Path) -> None:
+    """The big files are cut to holes of the same size behind their headers: open must not notice, verify must."""
+    Index.create(tmp_path / "ix", clustered_items(3000, 32), nbits=4).close()
+    for name in ("codes.npy", "residuals.npy", "scales.npy", "lists.npy", "offsets.npy", "ids.utf8"):
+        path = tmp_path / "ix" / "0001" / name
+        size = path.stat().st_size
+        os.truncate(path, 128 if name.endswith(".npy") else 0)
+        os.truncate(path, size)
+    with Index.open(tmp_path / "ix") as ix:
+        assert len(ix) == 3000 and ix.info()["items"] == 3000
+        assert len(ix.verify()) == 6
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from flmr import Index
+from flmr.errors import StorageError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+item = [np.random.default_rng(i).standard_normal((50, 64)).astype("f4") for i in range(40)]
+Index.create(path, item[:1], nbits=0).close()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+with Index.open(path) as ix:
+    try:
+        ix.add(item[1:])
+        ix.commit()
+        raise SystemExit("no error")
+    except StorageError as error:
+        assert "size limit" in str(error), error
+    ix.add(item[1:3], ["small", "enough"])
+    ix.commit()
+    assert ix.ids() == ["0", "small", "enough"], ix.ids()
+    assert ix.verify() == []
+try:
+    Index.create(path.parent / "new", item, nbits=0)
+    raise SystemExit("no error")
+except StorageError:
+    assert not (path.parent / "new").exists()
+"""
+
+
+def test_a_file_that_may_not_grow_is_a_clear_error_and_the_writer_goes_on(tmp_path: Path) -> None:
+    run(FULL, tmp_path / "ix")
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_is_lost(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    (tmp_path / "small").mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path / "small")], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        path = tmp_path / "small" / "ix"
+        Index.create(path, ITEMS, nbits=2).close()
+        wide = [np.random.default_rng(i).standard_normal((30, 8)).astype(np.float32) for i in range(1500)]
+        with Index.open(path) as ix, pytest.raises(StorageError, match=r"the disk is full: free some space"):
+            ix.add(wide, [f"w{i}" for i in range(len(wide))])
+            ix.commit()
+        with Index.open(path) as ix:
+            assert len(ix) == len(ITEMS) and ix.verify() == []
+            ix.delete("0")
+            ix.commit()
+            assert len(ix) == len(ITEMS) - 1
+        with pytest.raises(StorageError, match="the disk is full"):
+            Index.create(tmp_path / "small" / "new", wide, nbits=0)
+        assert not (tmp_path / "small" / "new").exists()
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "small")], check=False)
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from flmr import Index
+from flmr.errors import StorageError
+path = Path(sys.argv[1])
+with Index.open(path) as ix:  # imports what is imported late, which another user may not be allowed to read
+    ix.search(np.ones((1, 8)), 5)
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with Index.open(path) as ix:
+    before = len(ix.search(np.ones((1, 8)), 5)[0])
+    assert before == 5 and ix.verify() == []
+    for change in (lambda: ix.add([np.ones((1, 8))], ["x"]), lambda: ix.delete("0"), ix.merge):
+        try:
+            change()
+            raise SystemExit("no error")
+        except StorageError as error:
+            assert "permission" in str(error) and str(path) in str(error), error
+    assert len(ix.search(np.ones((1, 8)), 5)[0]) == before
+try:
+    Index.create(path.parent / "new", [np.ones((1, 8))])
+    raise SystemExit("no error")
+except StorageError as error:
+    assert "permission" in str(error), error
+"""
+
+
+def test_a_read_only_index_is_searched_and_refuses_changes_by_name(tmp_path: Path) -> None:
+    Index.create(tmp_path / "ix", ITEMS).close()
+    for folder, _, files in os.walk(tmp_path):
+        for name in files:
+            Path(folder, name).chmod(0o444)
+        Path(folder).chmod(0o555)
+    above = [parent for parent in tmp_path.parents if str(parent) not in ("/", "/tmp")]
+    modes = [(parent, parent.stat().st_mode) for parent in above if parent.stat().st_uid == os.geteuid()]
+    try:
+        for parent, mode in modes:
+            parent.chmod(mode | 0o555)
+        run(READ_ONLY, tmp_path / "ix")
+    finally:
+        for parent, mode in modes:
+            parent.chmod(mode)
+        for folder, _, _ in os.walk(tmp_path):
+            Path(folder).chmod(0o755)
+
+
+WITHOUT = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "transformers", "PIL", "bitarray", "typer", "rich", "tokenizers"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import flmr.index, numpy as np
+from flmr import Index, Passage
+with Index.create(sys.argv[1], [np.ones((2, 4))], passages=[Passage("a", "text")], progress=False) as ix:
+    assert ix.search(np.ones((1, 4)))[0][0].passage.text == "text"
+"""
+
+
+def test_the_engine_needs_numpy_and_pyarrow_alone(tmp_path: Path) -> None:
+    run(WITHOUT, tmp_path / "ix")
