@@ -15,7 +15,7 @@ questions = list(read_questions(folder / "questions.test.jsonl"))
 with flmr.Retriever.build(folder / "passages.jsonl", "atlas.index", encoder, overwrite=True) as retriever:
     found = retriever.search_many(questions, k=10)
     write_run(found.run, "atlas.trec")
-    texts = {name: retriever.index.passage(name).full_text for name in retriever.index.ids()}
+    texts = {passage.id: passage.full_text for passage in retriever.index.passages(retriever.index.ids())}
 
 report = evaluate_run(
     read_run("atlas.trec"),  # or the run of any other system

@@ -108,7 +108,9 @@ def index(
     nbits: Annotated[int | None, typer.Option(help="bits a dimension: 0 (float16), 1, 2, 3, 4 or 8; default 2")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="passages encoded at once; default 128")] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted build")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with an interrupted build; a finished one stays")
+    ] = False,
     strict: Strict = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an index that is there")] = False,
     as_json: AsJson = False,

@@ -52,7 +52,8 @@ class _Entry:
 class Journal:
     """Replays the batches of an interrupted build in order, then appends new ones; a context manager.
 
-    resume: take up what is there (InvalidInput if another encoder or batch size wrote it); else start from nothing.
+    What is there is taken up, for its digests say that it is still true; where another encoder or batch size wrote it,
+    the journal starts from nothing, or with `resume` raises InvalidInput.
     Raises StorageError where the file system refuses.
     """
 
@@ -69,7 +70,7 @@ class Journal:
         self._hash_images = encoder.encodes_images
         try:
             self._pending: deque[tuple[int, _Entry]] = deque()
-            if resume and (folder / "journal.jsonl").exists():
+            if (folder / "journal.jsonl").exists() and (resume or _is_of(folder, header)):
                 self._pending.extend(_sound_entries(folder, header))
             else:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -150,6 +151,11 @@ class Journal:
         return Encoded(MultiVectors(vectors_TD, offsets), tuple(entry.ids), entry.unreadable)
 
 
+def journal_folder(index: Path) -> Path:
+    """Where the journal of an index that is being built stands: beside it."""
+    return index.with_name(index.name + ".encoding")
+
+
 def digest(batch: Iterable[Passage], hash_images: bool) -> str:
     """Changes whenever a passage of the batch does; images count only where the encoder sees them."""
     state = hashlib.blake2b(digest_size=16)
@@ -170,6 +176,11 @@ def _image_key(image: Any) -> Any:
         return [str(image), found.st_size, found.st_mtime_ns]
     content = image if isinstance(image, bytes) else image.tobytes()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _is_of(folder: Path, header: dict[str, Any]) -> bool:
+    with (folder / "journal.jsonl").open("rb") as log:
+        return bool(_parse(log.readline()) == header)
 
 
 def _sound_entries(folder: Path, header: dict[str, Any]) -> list[tuple[int, _Entry]]:

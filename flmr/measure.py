@@ -131,7 +131,8 @@ def measure_questions(
         exactly = SearchParams(exact=True)
         exact = retriever.search_many(queries, depth, params=exactly, progress=progress, stage="exact search")
         agreements = {f"recall@{k}": agreement(found.run, exact.run, k) for k in AGAINST_EXACT_KS}
-    texts = _passage_texts(retriever)
+    answers = {question.id: question.answers for question in asked if question.answers}
+    texts = _passage_texts(retriever) if answers else None
 
     def report(some: Iterable[Question]) -> Report:
         chosen = list(some)
@@ -139,7 +140,7 @@ def measure_questions(
             {question.id: found.run[question.id] for question in chosen},
             {question.id: qrels[question.id] for question in chosen},
             ks=tuple(ks),
-            answers={question.id: question.answers for question in chosen},
+            answers={question.id: answers.get(question.id, ()) for question in chosen} if answers else None,
             passage_text=texts,
             num_passages=len(retriever.index),
         )
@@ -214,13 +215,15 @@ def _command() -> str:
 def _passage_texts(retriever: Retriever) -> Mapping[str, str] | Callable[[str], str]:
     """All texts where they fit in memory, for the chance level of pseudo recall looks at all; else a look-up."""
     index = retriever.index
+    if len(index) <= MAX_TEXTS_IN_MEMORY:
+        ids = index.ids()
+        stored = index.passages(ids)
+        return {name: passage.full_text if passage else "" for name, passage in zip(ids, stored, strict=True)}
 
     def text(passage_id: str) -> str:
         passage = index.passage(passage_id)
         return passage.full_text if passage is not None else ""
 
-    if len(index) <= MAX_TEXTS_IN_MEMORY:
-        return {passage_id: text(passage_id) for passage_id in index.ids()}
     return text
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from flmr.build import DEFAULT_BATCH, Account, IndexRecipe, batches, encode_stream, open_passages
 from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, UnreadableImage
 from flmr.index import Index, SearchParams
-from flmr.journal import Journal
+from flmr.journal import Journal, journal_folder
 from flmr.progress import reporting
 from flmr.recipe import to_table
 from flmr.records import Explanation, Hit, MultiVectors, Passage, Query, Question
@@ -64,12 +64,13 @@ class Retriever:
         strict: bool = False,
         recipe: dict[str, Any] | None = None,
         account: Account | None = None,
-        progress: Progress = False,
+        progress: Progress = True,
     ) -> Retriever:
         """Encode passages (an iterable, or a JSONL or Parquet file) in a stream and index them at `path`.
 
-        Encoded batches are kept in `PATH.encoding` until the index stands: resume=True takes up an interrupted build
-        and gives the same index as an uninterrupted one; where the index stands already it is opened.
+        Encoded batches are kept in `PATH.encoding` until the index stands, and a build that was interrupted is taken up
+        there: the index is the same as that of an uninterrupted one.  resume=True also opens an index that stands
+        already, and refuses to start again where another encoder or batch size was at work.
         Bad lines and unreadable images are left out and entered in `account`; strict=True raises instead.
         Raises AlreadyExists, InvalidInput (nothing to index, a wrong nbits), DuplicateId, StorageError.
         """
@@ -82,7 +83,7 @@ class Retriever:
         account = account if account is not None else Account()
         with reporting(progress) as report:
             source, total = open_passages(passages, strict=strict, account=account, image_folder=image_folder)
-            with Journal(path.with_name(path.name + ".encoding"), encoder, batch_size, resume=resume) as journal:
+            with Journal(journal_folder(path), encoder, batch_size, resume=resume) as journal:
                 pairs = encode_stream(
                     source,
                     encoder,
@@ -382,7 +383,9 @@ def _as_queries(queries: Query | str | Sequence[Query | str]) -> list[Query]:
     for query in listed:
         if not isinstance(query, Query | str):
             raise InvalidInput(f"a query must be a flmr.Query or a string, not {type(query).__name__}")
-    return [Query(text=query) if isinstance(query, str) else query for query in listed]
+    asked = [Query(text=query) if isinstance(query, str) else query for query in listed]
+    # A query without an id is named by its place, so that an error can say which one it was.
+    return [query if query.id else replace(query, id=f"#{place}") for place, query in enumerate(asked, start=1)]
 
 
 def _check_ids(queries: list[Query]) -> None:

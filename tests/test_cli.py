@@ -102,6 +102,23 @@ def test_index_tells_what_it_stored(kb: Path, ask: Ask, tmp_path: Path, tiny_che
     assert again["items"] == 4
 
 
+def test_failed_build_can_be_run_again_and_resumed(
+    kb: Path,
+    ask: Ask,
+    mistake: Callable[..., str],
+    tmp_path: Path,
+    tiny_checkpoint: Path,  # noqa: F811
+) -> None:
+    lines = (kb / "passages.jsonl").read_text()
+    (tmp_path / "p.jsonl").write_text(lines + "{broken\n")
+    arguments = ("index", tmp_path / "p.jsonl", "--out", tmp_path / "i", "--encoder", tiny_checkpoint)
+    assert "line 5" in mistake(*arguments, "--strict", "--batch-size", 2)
+    assert "used batch_size 2, not 128" in mistake(*arguments, "--resume")
+    assert ask(*arguments, "--batch-size", 2)["items"] == 4
+    assert ask(*arguments, "--resume")["items"] == 4
+    assert not (tmp_path / "i.encoding").exists()
+
+
 def test_search_prints_hits_and_json_the_same(kb: Path, ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     document = ask("search", kb / "index", "--text", "which flower is red", "-k", 2)
     hits = document["hits"]

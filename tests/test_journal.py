@@ -42,9 +42,11 @@ def test_every_batch_comes_back_bit_by_bit(tmp_path: Path) -> None:
     assert replayed(tmp_path / "j", encoder) == [True, True, True]
 
 
-def test_without_resume_nothing_is_replayed(tmp_path: Path) -> None:
+def test_without_resume_only_a_journal_of_the_same_encoder_is_taken_up(tmp_path: Path) -> None:
     write(tmp_path / "j", HashEncoder())
     with Journal(tmp_path / "j", HashEncoder(), 3, resume=False) as journal:
+        assert journal.replay(BATCHES[0]) is not None
+    with Journal(tmp_path / "j", HashEncoder(name="other"), 3, resume=False) as journal:
         assert journal.replay(BATCHES[0]) is None
 
 

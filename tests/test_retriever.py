@@ -227,12 +227,13 @@ def test_resume_of_a_finished_build_only_opens_it(built: Retriever, tmp_path: Pa
         assert len(again.index) == 5 and encoder.passages_encoded == before
 
 
-def test_without_resume_an_interrupted_build_starts_again(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        Retriever.build(MANY, tmp_path / "kb", Interrupted(), batch_size=20)
-    encoder = HashEncoder()
-    Retriever.build(MANY, tmp_path / "kb", encoder, batch_size=20).close()
-    assert encoder.passages_encoded == 150
+def test_interrupted_build_is_taken_up_unasked_unless_its_passages_changed(tmp_path: Path) -> None:
+    for changed, encoded in ((MANY, 90), ([Passage("new", "new"), *MANY], 151)):
+        with pytest.raises(KeyboardInterrupt):
+            Retriever.build(MANY, tmp_path / "kb", Interrupted(), batch_size=20, overwrite=True)
+        encoder = HashEncoder()
+        Retriever.build(changed, tmp_path / "kb", encoder, batch_size=20, overwrite=True).close()
+        assert encoder.passages_encoded == encoded
 
 
 def test_build_holds_one_batch_in_memory(tmp_path: Path, encoder: HashEncoder) -> None:
