@@ -97,6 +97,8 @@ class Index:
             _unmake(storage, made)
             raise
         try:
+            if not overwrite and (folder / MANIFEST).exists():  # made by another process since it was looked for
+                raise AlreadyExists(f"{folder} holds an index: open it, or replace it with overwrite=True")
             base = Snapshot(folder, _succeed(settings, folder), (), {})
             writer = Writer(storage, folder, lock, base, memory_bytes)
             try:

@@ -11,30 +11,24 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flmr.errors import CorruptIndex, InvalidInput
 from flmr.index.manifest import RESTORE
 from flmr.index.store import StoredFile, naming
 from flmr.records import Passage
 
+if TYPE_CHECKING:  # pyarrow takes longer to import than all of the index: only those who store passages pay for it
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
 ROWS_PER_GROUP = 256  # one passage costs the reading of one group: small enough for 1 ms, large enough to compress
 
-Row: TypeAlias = "tuple[str, str, str | None, str] | None"  # text, title, image, meta as JSON
+COLUMNS = ("id", "text", "title", "image", "meta")
 
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("text", pa.string()),
-        pa.field("title", pa.string()),
-        pa.field("image", pa.string()),
-        pa.field("meta", pa.string()),
-    ]
-)
+Row: TypeAlias = "tuple[str, str, str | None, str] | None"  # text, title, image, meta as JSON
 
 
 def to_row(passage: Passage) -> tuple[Row, bool]:
@@ -92,13 +86,22 @@ class _Sink(io.RawIOBase):
 
 def write_parquet(file: StoredFile, rows: Iterable[tuple[str, Row]]) -> None:
     """Write (id, row) pairs to a new file, a group of rows at a time."""
-    sink = _Sink(file)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink, schema = _Sink(file), _schema()
     # Page checksums: a flipped bit in a text is an error when it is read, not another text.
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", write_page_checksum=True, store_schema=False) as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True, store_schema=False) as writer:
         for group in _groups(rows):
             columns = zip(*((item_id, *(row or (None,) * 4)) for item_id, row in group), strict=True)
             arrays = [pa.array(column, pa.string()) for column in columns]
-            writer.write_table(pa.table(arrays, schema=SCHEMA), row_group_size=ROWS_PER_GROUP)
+            writer.write_table(pa.table(arrays, schema=schema), row_group_size=ROWS_PER_GROUP)
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([pa.field(name, pa.string(), nullable=name != "id") for name in COLUMNS])
 
 
 def _groups(rows: Iterable[tuple[str, Row]]) -> Iterator[list[tuple[str, Row]]]:
@@ -118,6 +121,8 @@ class Passages:
     def __init__(self, path: Path, num_items: int) -> None:
         self.path = path
         self._num_items = num_items
+        import pyarrow as pa
+
         with naming("read", path):
             self._map = pa.memory_map(str(path))
         self._file: pq.ParquetFile | None = None
@@ -128,7 +133,7 @@ class Passages:
         """The passages of some rows, in the order given; ids are theirs.  Raises CorruptIndex on damage."""
         groups: dict[int, list[list[Any]]] = {}
         for number in sorted({row // ROWS_PER_GROUP for row in rows}):
-            groups[number] = self._group(number, ["text", "title", "image", "meta"])
+            groups[number] = self._group(number, COLUMNS[1:])
         passages: list[Passage | None] = []
         for item_id, row in zip(ids, rows, strict=True):
             text, title, image, meta = (column[row % ROWS_PER_GROUP] for column in groups[row // ROWS_PER_GROUP])
@@ -138,15 +143,14 @@ class Passages:
     def row(self, row: int) -> Row:
         """One row as it is stored."""
         text, title, image, meta = (
-            column[row % ROWS_PER_GROUP]
-            for column in self._group(row // ROWS_PER_GROUP, ["text", "title", "image", "meta"])
+            column[row % ROWS_PER_GROUP] for column in self._group(row // ROWS_PER_GROUP, COLUMNS[1:])
         )
         return None if text is None else (text, title, image, meta)
 
     def rows(self) -> Iterator[Row]:
         """All rows as they are stored, a group at a time."""
         for number in range(-(-self._num_items // ROWS_PER_GROUP)):
-            for text, title, image, meta in zip(*self._group(number, ["text", "title", "image", "meta"]), strict=True):
+            for text, title, image, meta in zip(*self._group(number, COLUMNS[1:]), strict=True):
                 yield None if text is None else (text, title, image, meta)
 
     def column(self, name: str) -> list[Any] | None:
@@ -176,17 +180,20 @@ class Passages:
             raise CorruptIndex(f"{self.path}: the metadata of row {row} is damaged: {RESTORE}") from error
         return parsed
 
-    def _group(self, number: int, columns: list[str], *, locked: bool = False) -> list[list[Any]]:
+    def _group(self, number: int, columns: Sequence[str], *, locked: bool = False) -> list[list[Any]]:
         if not locked:
             with self._lock:
                 return self._group(number, columns, locked=True)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             if self._file is None:
                 file = pq.ParquetFile(self._map, page_checksum_verification=True)
-                if file.metadata.num_rows != self._num_items or not file.schema_arrow.equals(SCHEMA):
+                if file.metadata.num_rows != self._num_items or not file.schema_arrow.equals(_schema()):
                     raise CorruptIndex(f"{self.path} has other rows or columns than its segment: {RESTORE}")
                 self._file = file
-            table = self._file.read_row_group(number, columns=columns, use_threads=False)
+            table = self._file.read_row_group(number, columns=list(columns), use_threads=False)
             return [table.column(name).to_pylist() for name in columns]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise CorruptIndex(f"{self.path} is damaged ({error}): {RESTORE}") from error
