@@ -129,7 +129,7 @@ class Retriever:
         """The encoder, loaded on first use; raises InvalidInput where the index names none."""
         if self._encoder is None:
             recorded = self.index.encoder
-            if not recorded:
+            if not recorded or not recorded.get("name"):
                 raise InvalidInput("the index records no encoder; open it with the one that made its vectors")
             encoder = _loaded(recorded["name"])
             check_encoder(self.index, encoder)
@@ -355,18 +355,18 @@ def build_from_recipe(
 
 def check_encoder(index: Index, encoder: Encoder) -> None:
     """Raise EncoderMismatch unless this encoder made the index's vectors."""
-    recorded = index.encoder
-    if not recorded or recorded["fingerprint"] == encoder.fingerprint:
+    recorded = index.encoder or {}
+    name, fingerprint = recorded.get("name"), recorded.get("fingerprint")
+    if fingerprint is None or fingerprint == encoder.fingerprint:
         return
-    if recorded["name"] == encoder.name:
+    if name == encoder.name:
         raise EncoderMismatch(
-            f"encoder {encoder.name!r} has changed since it built the index (fingerprint was"
-            f" {recorded['fingerprint'][:12]}, is {encoder.fingerprint[:12]}); restore the old checkpoint or build the"
-            " index again"
+            f"encoder {name!r} has changed since it built the index (fingerprint was {fingerprint[:12]}, is"
+            f" {encoder.fingerprint[:12]}); restore the old checkpoint or build the index again"
         )
     raise EncoderMismatch(
-        f"the index was built by encoder {recorded['name']!r} but was brought {encoder.name!r};"
-        f" open it with {recorded['name']!r} or build it again with {encoder.name!r}"
+        f"the index was built by encoder {name!r} but was brought {encoder.name!r};"
+        f" open it with {name!r} or build it again with {encoder.name!r}"
     )
 
 

@@ -118,6 +118,8 @@ def test_index_without_recorded_encoder_says_so(tmp_path: Path, encoder: HashEnc
         assert opened.search("what burns", 1)[0][0].id == "coal"
         with pytest.raises(InvalidInput, match="stores no text for 'sky'"):
             opened.explain("sky", "sky")
+    with Retriever.open(tmp_path / "raw", HashEncoder(dim=8)) as opened, pytest.raises(InvalidInput, match="D=8"):
+        opened.search("red")
 
 
 def test_folder_that_is_no_index_is_refused(tmp_path: Path, encoder: HashEncoder) -> None:
