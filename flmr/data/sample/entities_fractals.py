@@ -263,8 +263,8 @@ def _paths() -> list[Entity]:
         one(
             "fibonacci-word-fractal", "Fibonacci word fractal", fractals.fibonacci_word, 1, 1, crossings=0,
             size="The path of the Fibonacci word fractal at this stage has {986 steps|count}, one less than a "
-            "Fibonacci number. In the limit its dimension is {about 1.638|dimension}: 3 log of the golden ratio over log of "
-            "(1 + root 2).",
+            "Fibonacci number. In the limit its dimension is {about 1.638|dimension}: 3 log of the golden ratio "
+            "over log of (1 + root 2).",
             shape="The Fibonacci word fractal is {a fractal curve|family}: {read the word letter by letter, step "
             "ahead, and after each zero turn left at even places and right at odd ones|rule}.",
             story="{Alexis Monnerot-Dumaine|person} described it in 2009. The word comes from {joining two former "

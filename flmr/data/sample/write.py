@@ -1,4 +1,4 @@
-"""The atlas as files: passages.jsonl, questions.{split}.jsonl, images/{split}/.
+"""The atlas as files: passages.jsonl, questions.{split}.jsonl, images/{split}/, and the names of the pictures alone.
 
 Knows file names and how many pictures and questions a split has.  Knows neither facts nor styles.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from flmr.data.sample.facts import Entity
 from flmr.data.sample.passages import entities, passages
-from flmr.data.sample.questions import SPLITS, Split, draw
+from flmr.data.sample.questions import IMAGE_INSTRUCTIONS, SPLITS, Split, draw
 from flmr.data.sample.render import SIZE, SPLIT_STYLES, render, seed_of
 from flmr.errors import InvalidInput, StorageError
 
@@ -36,6 +36,9 @@ def write_sample(
 ) -> None:
     """Write the knowledge base and the question sets of some splits; the same call writes the same bytes.
 
+    Beside them, names.jsonl (a passage for each figure, its name) and pictures.{split}.jsonl (the pictures, asked for
+    that name): the smaller task that a model may learn first.
+
     renderings: pictures per figure and split, where other than RENDERINGS.  size: pixels a side.
     progress: called with (stage, done, total).  Every figure occurs in every split: what is held out in valid and test
     are the pictures, some styles, and the wording of the questions.
@@ -51,6 +54,7 @@ def write_sample(
         _write_lines(
             folder / "passages.jsonl", ({"id": p.id, "title": p.title, "text": p.text, **p.meta} for p in passages())
         )
+        _write_lines(folder / "names.jsonl", ({"id": entity.id, "text": entity.title} for entity in entities()))
         for split in splits:
             _write_split(folder, split, counts[split], size, seed, progress)
     except OSError as error:
@@ -73,6 +77,7 @@ def _write_split(folder: Path, split: Split, count: int, size: int, seed: int, p
             if progress is not None:
                 progress(f"drawing {split}", len(rows), total)
     _write_lines(folder / f"questions.{split}.jsonl", rows)
+    _write_lines(folder / f"pictures.{split}.jsonl", map(_picture, rows))
 
 
 def _question(entity: Entity, split: Split, number: int, seed: int, taken: frozenset[str]) -> dict[str, Any]:
@@ -95,6 +100,12 @@ def _question(entity: Entity, split: Split, number: int, seed: int, taken: froze
         "style": str(rng.choice(styles)),
         "held_out_style": styles is held_out,
     }
+
+
+def _picture(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The picture of a question, asked for nothing but the name of its figure: for names.jsonl."""
+    kept = {key: row[key] for key in ("id", "image", "entity", "style", "held_out_style")}
+    return {**kept, "instruction": IMAGE_INSTRUCTIONS[0], "positive_ids": [row["entity"]]}
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
