@@ -93,7 +93,7 @@ class Segment:
                 centroid_scores_QK,
                 self._arrays[LISTS_OFFSETS],
                 self._arrays[LISTS],
-                nprobe=nprobe,
+                nprobe=min(nprobe, self.layout.centroids),
                 num_items=len(self),
                 threads=threads,
             )

@@ -182,6 +182,9 @@ class SegmentWriter:
 
     def describe(self, layout: Layout, codec_number: int | None, report: Report) -> FileRecord:
         """Write segment.json with the checksums of the sealed files; returns what the manifest says of it."""
+        for entry in self.folder.iterdir():
+            if entry.name not in layout.files:  # of an earlier attempt that failed
+                self._storage.remove(entry)
         files = {}
         for done, name in enumerate(sorted(layout.files), 1):
             files[name] = FileRecord.of(self.folder / name)

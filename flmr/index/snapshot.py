@@ -7,6 +7,7 @@ Shapes: N items of a segment.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flmr.errors import CorruptIndex
+from flmr.errors import CorruptIndex, StorageError
 from flmr.index.codec import Codec, open_codec
 from flmr.index.format import alive_array
 from flmr.index.manifest import RESTORE, Manifest, SegmentRecord, read_manifest
@@ -70,8 +71,10 @@ def open_snapshot(folder: Path, previous: Snapshot | None = None) -> Snapshot:
     while True:
         try:
             return _open(folder, manifest, previous)
-        except FileMissing:
+        except (FileMissing, StorageError) as error:
             # A merge may have removed the files between our reading of the manifest and of them.
+            if isinstance(error, StorageError) and error.errno != errno.ENOENT:
+                raise
             newer = read_manifest(folder)
             if newer.generation == manifest.generation:
                 raise

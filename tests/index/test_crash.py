@@ -143,7 +143,7 @@ def stop_everywhere(tmp_path: Path, operation: str, kind: str, every: int, first
 def test_stopping_at_a_system_call_leaves_the_old_or_the_new_index(
     tmp_path: Path, operation: str, kind: str, first: int
 ) -> None:
-    stop_everywhere(tmp_path, operation, kind, every=6, first=first)
+    stop_everywhere(tmp_path, operation, kind, every=9, first=first)
 
 
 @pytest.mark.slow

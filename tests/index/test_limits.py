@@ -33,7 +33,7 @@ from flmr import Index
 path, limit, keep = sys.argv[1], int(sys.argv[2]), bool(int(sys.argv[3]))
 def stream():
     rng = np.random.default_rng(0)
-    for _ in range(2000):
+    for _ in range(1000):
         yield rng.standard_normal((60, 128), dtype=np.float32)
 list(zip(stream(), range(3)))
 Index.create(path + ".warm", [np.ones((5, 128), np.float32)]).close()
@@ -45,7 +45,7 @@ print(tracemalloc.get_traced_memory()[1])
 
 @pytest.mark.parametrize("keep", [0, 1])
 def test_creating_from_a_stream_stays_within_the_memory_limit(tmp_path: Path, keep: int) -> None:
-    limit = 8 << 20  # the vectors are 61 MB as float32
+    limit = 8 << 20  # the vectors are 31 MB as float32
     peak = int(run(PEAK, tmp_path / "ix", limit, keep).stdout)
     assert peak < limit, f"{peak / 2**20:.1f} MB"
 
