@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -295,19 +297,27 @@ def test_another_encoder_is_refused(kb: Path, mistake: Callable[..., str], tmp_p
     assert "was brought" in mistake("search", kb / "index", "--text", "red", "--encoder", other)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_permission_is_one_line_and_exit_2(
-    kb: Path,
-    mistake: Callable[..., str],
-    tmp_path: Path,
-    tiny_checkpoint: Path,  # noqa: F811
-) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        line = mistake("index", kb / "passages.jsonl", "--out", tmp_path / "i", "--encoder", tiny_checkpoint)
-        assert "Permission denied" in line
-    finally:
-        tmp_path.chmod(0o700)
+WITHOUT_PERMISSION = """
+import os, sys
+from flmr.cli import main
+assert main(["delete", sys.argv[1], "none"]) == 2  # imports what is imported late, which another user may not read
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.exit(main(["delete", sys.argv[1], "rose"]))
+"""
+
+
+def test_folder_without_permission_is_one_line_and_exit_2(kb: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # every user may come here, unlike to pytest's folders
+        Path(folder).chmod(0o755)
+        index = shutil.copytree(kb / "index", Path(folder) / "index")
+        index.chmod(0o555)
+        command = [sys.executable, "-c", WITHOUT_PERMISSION, str(index)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+        index.chmod(0o755)
+        assert done.returncode == 2 and done.stdout == ""
+        assert "permission" in done.stderr.splitlines()[-1] and len(done.stderr.splitlines()) == 2
+        assert "rose" in Index.open(index).ids()
 
 
 def test_file_in_place_of_the_output_folder_is_one_line_and_exit_2(
