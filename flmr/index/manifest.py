@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from flmr.errors import CorruptIndex, InvalidInput, NotAnIndex
 from flmr.index.format import FORMAT, LOCK, MANIFEST, MANIFEST_DRAFT, NBITS, SEGMENT, VERSION, Layout, is_segment_name
-from flmr.index.store import Storage, checksum, file_size, missing, naming, read_bytes
+from flmr.index.store import Storage, checksum, file_size, naming, read_bytes
 from flmr.records import MAX_DIM
 
 _FIRST_LINE = re.compile(rb'\{"checksum": "([0-9a-f]{64})",\n')
@@ -245,21 +245,3 @@ _BUILD: Mapping[type, Any] = {
         _load(Layout, content["layout"], path), content["codec"], _files(content["files"], path)
     ),
 }
-
-__all__ = [
-    "RESTORE",
-    "AliveRecord",
-    "CodecRecord",
-    "FileRecord",
-    "Manifest",
-    "SegmentFile",
-    "SegmentRecord",
-    "missing",
-    "plain_json",
-    "read_manifest",
-    "read_segment_file",
-    "seal",
-    "unseal",
-    "write_manifest",
-    "write_segment_file",
-]

@@ -16,7 +16,6 @@ from flmr.errors import CorruptIndex, InvalidInput
 from flmr.index.codec import Codec
 from flmr.index.format import (
     CODES,
-    HEADER_BYTES,
     IDS,
     IDS_OFFSETS,
     IDS_ORDER,
@@ -172,6 +171,3 @@ def map_blob(path: Path, size: int) -> np.ndarray:
 def map_alive(path: Path, kind: Array, num_items: int) -> np.ndarray:
     """An alive bitmap, unpacked: (N,) bool."""
     return np.unpackbits(map_array(path, kind), count=num_items, bitorder="little").astype(bool)
-
-
-__all__ = ["HEADER_BYTES", "Segment", "map_alive", "map_blob"]

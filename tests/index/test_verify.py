@@ -92,7 +92,7 @@ def test_every_flipped_bit_is_noticed(copy: Path) -> None:
 def test_every_bit_of_the_small_files_and_many_of_the_large_are_noticed(copy: Path) -> None:
     for number, name in enumerate(files_of(copy)):
         data = (copy / name).read_bytes()
-        for changed in flips(data, 3000, number):
+        for changed in flips(data, 300, number):
             (copy / name).write_bytes(changed)
             assert noticed(copy), name
         (copy / name).write_bytes(data)
