@@ -30,7 +30,7 @@ SPLITS = ("valid", "test", "test_unseen")
 class Pictures:
     """Pooled features of all pictures, of length 1, with the file, concept and split of each."""
 
-    features_PD: np.ndarray  # noqa: N815 - P pictures, D dimension
+    features_PD: np.ndarray  # P pictures, D dimension
     files: list[str]
     concepts: np.ndarray
     splits: np.ndarray
