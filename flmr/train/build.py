@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from flmr.errors import InvalidRecipe
-from flmr.model.flmr.config import FLMRConfig, FLMRMobileNetV2Config, FLMRTextConfig, FLMRVisionConfig
+from flmr.model.flmr.config import FLMRConfig, FLMRConvConfig, FLMRMobileNetV2Config, FLMRTextConfig, FLMRVisionConfig
 from flmr.model.flmr.new_checkpoint import (
     build_model,
     build_vocab,
@@ -78,7 +78,8 @@ def _vocabulary(recipe: ModelRecipe, data: TrainingData) -> dict[str, int]:
 
 
 def _vision_config(recipe: ModelRecipe) -> Any:
-    kind = FLMRMobileNetV2Config if recipe.vision_tower == "mobilenet_v2" else FLMRVisionConfig
+    kinds: dict[str, Any] = {"mobilenet_v2": FLMRMobileNetV2Config, "conv": FLMRConvConfig}
+    kind = kinds.get(recipe.vision_tower, FLMRVisionConfig)
     return kind(**_checked(recipe.vision_config, kind, "vision_config"))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from flmr.train.pictures import Pictures, SplitTower, StoredViews
 
@@ -70,7 +71,8 @@ class QuerySide:
     """The questions of a set and how their rows are made.
 
     picture_of: the picture row of each question, -1 for none.  stored: what the part of the vision tower that does not
-    move made of each picture and view; None where pixels go through the whole tower in every step.
+    move made of each picture and view; None where pixels go through the whole tower in every step.  dropout: share of
+    the features that training leaves out.
     """
 
     model: Any
@@ -79,6 +81,7 @@ class QuerySide:
     pictures: Pictures | None
     tower: SplitTower | None
     stored: StoredViews | None
+    dropout: float = 0.0
 
     @property
     def views(self) -> int:
@@ -104,11 +107,16 @@ class QuerySide:
     def _vision(self, pictures: np.ndarray, views: np.ndarray) -> dict[str, Any]:
         assert self.pictures is not None and self.tower is not None
         if self.stored is None:
-            return {"pixel_values": self.pictures.pixels(pictures.tolist(), views.tolist()).to(self.model.device)}
-        kept = self.stored.take(pictures.tolist(), views.tolist(), self.model.device)
-        summary_BV, patches_BNV = self.tower.rest(kept)
+            pixels = self.pictures.pixels(pictures.tolist(), views.tolist()).to(self.model.device)
+            seen = self.model.query_vision_encoder(pixels)
+            summary_BV, patches_BNV = seen.summary, seen.patches
+        else:
+            kept = self.stored.take(pictures.tolist(), views.tolist(), self.model.device)
+            summary_BV, patches_BNV = self.tower.rest(kept)
+        summary_BV = F.dropout(summary_BV, self.dropout, self.model.training)
         if not self.model.config.use_transformer_mapping_network:
             return {"image_features": summary_BV}
+        patches_BNV = F.dropout(patches_BNV, self.dropout, self.model.training)
         return {"image_features": summary_BV, "patch_features": patches_BNV}
 
 

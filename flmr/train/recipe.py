@@ -27,7 +27,7 @@ class ModelRecipe:
     hidden_dropout_prob.
     vocabulary: a vocab.txt for a text tower built from `text_config`; without it `vocabulary_size` word pieces are
     learned from the training passages and questions.
-    vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz, else random) or "clip" (random weights
+    vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz, else random), "conv" or "clip" (random weights
     of `vision_config`; a published CLIP comes with a checkpoint in `start`).
     config: the fields of FLMRConfig, by their published names (dim, mapping_network_prefix_length, ...).
     init_linear: "pca" starts the projection to `dim` at the principal directions of the text tower's own states on
@@ -39,7 +39,7 @@ class ModelRecipe:
     text_config: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: Path | None = None
     vocabulary_size: int = 0
-    vision_tower: Literal["none", "mobilenet_v2", "clip"] = "none"
+    vision_tower: Literal["none", "mobilenet_v2", "conv", "clip"] = "none"
     vision_weights: Path | None = None
     vision_config: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -150,6 +150,7 @@ class TrainRecipe:
     the group, and a frozen tower runs without dropout.
     text_layers, vision_layers: how many of the last layers of a tower that is not frozen move; 0 means all of them.
     warmup: steps of linear rise; then `schedule`, down to zero at the last step ("constant" does not fall).
+    feature_dropout: share of the vision tower's features that a step leaves out before the mapping networks.
     temperature: scores are divided by it; published: 1 (none).
     choose: which weights the stage hands on: "best" on validation, or "last".
     cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at
@@ -171,6 +172,7 @@ class TrainRecipe:
     warmup: int = 0
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    feature_dropout: float = 0.0
     temperature: float = 1.0
     label_smoothing: float = 0.0
     negatives: tuple[Negatives, ...] = ()
@@ -186,8 +188,8 @@ class TrainRecipe:
         _at_least("train", self, 1, "batch_size", "save_every")
         if self.temperature <= 0:
             raise InvalidRecipe("[train] temperature must be above 0")
-        if self.label_smoothing >= 1:
-            raise InvalidRecipe("[train] label_smoothing must be below 1")
+        if self.label_smoothing >= 1 or self.feature_dropout >= 1:
+            raise InvalidRecipe("[train] label_smoothing and feature_dropout must be below 1")
 
 
 @dataclass(frozen=True)

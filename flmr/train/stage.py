@@ -156,7 +156,7 @@ def _query_side(
     stored = None
     if tower.runs_ahead and _megabytes_of_pictures(pictures, tower) <= stage.cache_mb:
         stored = StoredViews.make(folder, pictures, tower, device=model.device, tick=tick)
-    return QuerySide(model, texts, picture_of, pictures, tower, stored)
+    return QuerySide(model, texts, picture_of, pictures, tower, stored, stage.feature_dropout)
 
 
 def _megabytes_of_pictures(pictures: Pictures, tower: SplitTower) -> float:
