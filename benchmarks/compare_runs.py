@@ -43,8 +43,8 @@ def main() -> None:
         rows = np.random.default_rng(0).integers(len(ids), size=(RESAMPLES, len(ids)))
         low, high = np.percentile([more[row].mean() for row in rows], [2.5, 97.5])
         sys.stdout.write(
-            f"{group}: {len(ids):,} questions, nDCG@10 {ours.mean():.4f} against {base.mean():.4f},"
-            f" {more.mean():+.4f} (95% {low:+.4f} to {high:+.4f}), better {(more > 0).sum()}, worse {(more < 0).sum()}\n"
+            f"{group}: {len(ids):,} questions, nDCG@10 {ours.mean():.4f} against {base.mean():.4f}, {more.mean():+.4f}"
+            f" (95% {low:+.4f} to {high:+.4f}), better {(more > 0).sum()}, worse {(more < 0).sum()}\n"
         )
 
 
