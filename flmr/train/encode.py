@@ -38,7 +38,7 @@ class TokenizedTexts:
         """
         encoding = tokenizer(list(texts))
         ids, attention = encoding["input_ids"], encoding["attention_mask"]
-        # Padding of documents is id 0; queries are filled with [MASK], which makes rows unless the model leaves them out.
+        # Padding of documents is id 0; queries are filled with [MASK], which makes rows unless the model skips it.
         if rows_of is not None:
             ids = ids.where(attention.bool() | rows_of(ids), 0)
         lengths = (ids != 0).sum(1).numpy()
