@@ -27,8 +27,8 @@ class ModelRecipe:
     hidden_dropout_prob.
     vocabulary: a vocab.txt for a text tower built from `text_config`; without it `vocabulary_size` word pieces are
     learned from the training passages and questions.
-    vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz, else random), "conv" or "clip" (random weights
-    of `vision_config`; a published CLIP comes with a checkpoint in `start`).
+    vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz, else random), "conv" or "clip" (random
+    weights of `vision_config`; a published CLIP comes with a checkpoint in `start`).
     config: the fields of FLMRConfig, by their published names (dim, mapping_network_prefix_length, ...).
     init_linear: "pca" starts the projection to `dim` at the principal directions of the text tower's own states on
     training passages; "random" leaves the model's own initialisation.

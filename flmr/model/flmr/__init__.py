@@ -3,7 +3,14 @@
 Importing this package makes transformers' Auto classes know "flmr"; nothing else in flmr does.
 """
 
-from flmr.model.flmr.config import FLMRConfig, FLMRMobileNetV2Config, FLMRTextConfig, FLMRVisionConfig, register
+from flmr.model.flmr.config import (
+    FLMRConfig,
+    FLMRConvConfig,
+    FLMRMobileNetV2Config,
+    FLMRTextConfig,
+    FLMRVisionConfig,
+    register,
+)
 from flmr.model.flmr.model import FLMRModelForRetrieval
 from flmr.model.flmr.new_checkpoint import (
     build_model,
@@ -20,6 +27,7 @@ from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEnc
 __all__ = [
     "FLMRConfig",
     "FLMRContextEncoderTokenizer",
+    "FLMRConvConfig",
     "FLMRMobileNetV2Config",
     "FLMRModelForRetrieval",
     "FLMRQueryEncoderTokenizer",

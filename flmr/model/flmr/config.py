@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,37 @@ class FLMRMobileNetV2Config(PretrainedConfig):  # type: ignore[misc]
                 f"MobileNetV2 gives 1280 features of pictures of at least 32 pixels, not {hidden_size} of {image_size}"
             )
         self.hidden_size = hidden_size
+        self.image_size = image_size
+
+
+class FLMRConvConfig(PretrainedConfig):  # type: ignore[misc]
+    """A vision tower to train from nothing: stages of convolutions, each half the sides of the one before.
+
+    widths: of the stages; a patch is a cell of the last one, 2 ** len(widths) pixels a side.
+    """
+
+    model_type = "flmr_conv"
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        image_size: int = 96,
+        hidden_size: int | None = None,
+        patch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**_kept(kwargs))
+        self.widths = [int(width) for width in widths]
+        if not self.widths or min(self.widths) < 1:
+            raise InvalidInput(f"widths must name at least one stage, each at least 1 wide, not {self.widths}")
+        self.hidden_size, self.patch_size = self.widths[-1], 2 ** len(self.widths)
+        if hidden_size not in (None, self.hidden_size) or patch_size not in (None, self.patch_size):
+            raise InvalidInput(
+                f"widths {self.widths} make hidden_size {self.hidden_size} and patch_size {self.patch_size}, not"
+                f" {hidden_size} and {patch_size}; leave both out"
+            )
+        if image_size < 1 or image_size % self.patch_size:
+            raise InvalidInput(f"image_size must be a multiple of {self.patch_size}, not {image_size}")
         self.image_size = image_size
 
 
@@ -306,7 +337,8 @@ def _vision_config(value: Any) -> PretrainedConfig:
     if value is None:
         return FLMRVisionConfig()
     if isinstance(value, PretrainedConfig):
-        if type(value) in (FLMRVisionConfig, FLMRMobileNetV2Config) and value.model_type == type(value).model_type:
+        known = (FLMRVisionConfig, FLMRMobileNetV2Config, FLMRConvConfig)
+        if type(value) in known and value.model_type == type(value).model_type:
             return value
         kind, fields = value.model_type, value.to_dict()
         if kind == FLMRMobileNetV2Config.model_type:  # FLMRVisionConfig(model_type="flmr_mobilenet_v2")
@@ -319,6 +351,7 @@ def _vision_config(value: Any) -> PretrainedConfig:
         FLMRVisionConfig.model_type: FLMRVisionConfig,
         "clip_vision_model": FLMRVisionConfig,
         FLMRMobileNetV2Config.model_type: FLMRMobileNetV2Config,
+        FLMRConvConfig.model_type: FLMRConvConfig,
     }
     if kind not in towers:
         raise CheckpointError(f"vision_config has model_type {kind!r}; known vision towers: {', '.join(towers)}")

@@ -1,6 +1,7 @@
 """The vision seam: any network that gives one summary feature and a grid of patch features of a picture.
 
-Knows CLIP's ViT (published key nesting) and MobileNetV2.  Knows nothing of mapping networks or text.
+Knows CLIP's ViT (published key nesting), MobileNetV2 and a small convolutional network.  Knows nothing of mapping
+networks or text.
 
 Shapes: B pictures, N patches, V vision width.
 """
@@ -18,7 +19,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, PretrainedConfig
 
 from flmr.errors import InvalidInput
-from flmr.model.flmr.config import FLMRMobileNetV2Config, own_fields
+from flmr.model.flmr.config import FLMRConvConfig, FLMRMobileNetV2Config, own_fields
+from flmr.model.flmr.conv import ConvNet
 from flmr.model.flmr.mobilenet import MobileNetV2
 
 
@@ -82,10 +84,30 @@ class MobileNetTower(nn.Module):
         return VisionFeatures(patches_BNV.mean(1), patches_BNV, (patches_BNV,) if output_hidden_states else None)
 
 
+class ConvTower(nn.Module):
+    """A small convolutional network: patches are the cells of its last grid, row by row, the summary is their mean."""
+
+    def __init__(self, config: FLMRConvConfig) -> None:
+        super().__init__()
+        self.vision_model = ConvNet(config.widths)
+        self.width, self.image_size = config.hidden_size, config.image_size
+
+    def forward(
+        self, pixels_B3SS: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+    ) -> VisionFeatures:
+        _check_pixels(pixels_B3SS, self.image_size)
+        if output_attentions:
+            raise InvalidInput("a convolutional tower has no attentions; leave output_attentions out")
+        patches_BNV = self.vision_model(pixels_B3SS).flatten(2).transpose(1, 2)
+        return VisionFeatures(patches_BNV.mean(1), patches_BNV, (patches_BNV,) if output_hidden_states else None)
+
+
 def build_vision_tower(config: PretrainedConfig, attention: str | None = None) -> nn.Module:
     """The tower that a vision config asks for; `attention` is transformers' name of the implementation, or None."""
     if isinstance(config, FLMRMobileNetV2Config):
         return MobileNetTower(config)
+    if isinstance(config, FLMRConvConfig):
+        return ConvTower(config)
     return ClipTower(config, attention)
 
 
