@@ -58,7 +58,6 @@ learning_rate_linear = 1e-3
 warmup = 2
 precision = "float32"
 evaluate_every = 6
-save_every = 4
 {extra}
 """
 
