@@ -176,6 +176,12 @@ def test_a_checkpoint_stored_in_half_precision_loads_in_single(tiny_parts: Any, 
     assert FLMRModelForRetrieval.from_pretrained(tmp_path, dtype="auto").dtype == torch.float16
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_config(tiny_parts: Any, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "saved", *tiny_parts)
+    modes = {(tmp_path / "saved" / name).stat().st_mode for name in ("model.safetensors", "config.json")}
+    assert len(modes) == 1
+
+
 def test_loading_leaves_the_random_state_alone(tiny_folder: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

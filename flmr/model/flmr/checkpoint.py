@@ -116,7 +116,10 @@ def save_weights(
 
 def _write_safetensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
+    partial.touch()
+    mode = partial.stat().st_mode  # what a new file gets here; save_file would let its owner alone read it
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(mode)
     os.replace(partial, path)  # noqa: PTH105  (Path.replace would do the same; the atomic rename is the point)
 
 
