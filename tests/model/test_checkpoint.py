@@ -177,7 +177,8 @@ def test_a_checkpoint_stored_in_half_precision_loads_in_single(tiny_parts: Any, 
 
 
 def test_weights_may_be_read_by_whoever_may_read_the_config(tiny_parts: Any, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "saved", *tiny_parts)
+    model, *tokenizers = tiny_parts()
+    save_checkpoint(tmp_path / "saved", model, *tokenizers)
     modes = {(tmp_path / "saved" / name).stat().st_mode for name in ("model.safetensors", "config.json")}
     assert len(modes) == 1
 
