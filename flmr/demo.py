@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 KS = (1, 5, 10)
 QUESTIONS_SHOWN = 4
 HITS_SHOWN = 3
+STYLES = {"False": "drawn in a style of training", "True": "drawn in a style never seen"}
 
 
 def run_demo(
@@ -55,14 +56,14 @@ def run_demo(
         with steps("questions about pictures"):
             shown = _ask(retriever, questions, console)
         with steps("the held-out questions, all of them"):
-            measured = _measured(retriever, "with the picture", questions, Options(), progress)
+            measured = _measured(retriever, "with the picture", questions, Options(), progress, by="held_out_style")
         with steps("the same without their pictures"):
             control = _measured(retriever, "without it", questions, Options(drop_image=True), progress)
         with steps("a page that explains one hit"):
             page = write_page(_explained(retriever, questions), out / "explain.html")
         facts = retriever.index.info()
     if console is not None:
-        show_control(console, measured, control)
+        show_control(console, measured, control, STYLES)
         console.print()
         show_facts(console, {name: f"{seconds:.1f} s" for name, seconds in steps.seconds.items()})
         console.print(
@@ -118,9 +119,14 @@ def _explained(retriever: Retriever, questions: Sequence[Question]) -> Explanati
 
 
 def _measured(
-    retriever: Retriever, name: str, questions: Sequence[Question], options: Options, progress: Progress
+    retriever: Retriever,
+    name: str,
+    questions: Sequence[Question],
+    options: Options,
+    progress: Progress,
+    by: str | None = None,
 ) -> Measured:
-    return measure_questions(retriever, name, questions, qrels_of(questions), options, ks=KS, progress=progress)
+    return measure_questions(retriever, name, questions, qrels_of(questions), options, ks=KS, by=by, progress=progress)
 
 
 def _spread(count: int) -> list[int]:

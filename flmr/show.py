@@ -150,14 +150,16 @@ def show_measures(out: Console, measured: Sequence[Measured]) -> None:
         out.print()
 
 
-def show_control(out: Console, measured: Measured, control: Measured) -> None:
-    """Recall of a question set beside that of its control and of chance, a column a cut-off."""
+def show_control(out: Console, measured: Measured, control: Measured, groups: Mapping[str, str]) -> None:
+    """Recall of a question set, of its groups under the names of `groups`, of its control and of chance."""
     ks = [row.measure.partition("@")[2] for row in measured.report.rows if row.measure.startswith("strict_recall@")]
     rows: list[list[Any]] = []
     for kind in ("strict_recall", "pseudo_recall"):
-        for one in (measured, control):
-            values = [_value(one.report, f"{kind}@{k}") for k in ks]
-            rows.append([f"{kind.replace('_', ' ')}, {one.name}", *values])
+        reports = {measured.name: measured.report}
+        reports |= {f"  {groups[value]}": group for value, group in measured.groups.items()}
+        for name, one in {**reports, control.name: control.report}.items():
+            values = [_value(one, f"{kind}@{k}") for k in ks]
+            rows.append([f"{kind.replace('_', ' ')}, {name}", *values])
         chances = {row.measure: row.chance for row in measured.report.rows}
         rows.append([f"{kind.replace('_', ' ')}, by chance", *(chances.get(f"{kind}@{k}") for k in ks)])
     report = measured.report
