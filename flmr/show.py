@@ -150,19 +150,20 @@ def show_measures(out: Console, measured: Sequence[Measured]) -> None:
         out.print()
 
 
-def show_control(out: Console, measured: Measured, control: Measured, groups: Mapping[str, str]) -> None:
-    """Recall of a question set, of its groups under the names of `groups`, of its control and of chance."""
+def show_control(out: Console, measured: Measured, control: Measured, harder: Measured) -> None:
+    """Recall of a question set beside that of its control, of chance and of a harder set, a column a cut-off."""
     ks = [row.measure.partition("@")[2] for row in measured.report.rows if row.measure.startswith("strict_recall@")]
     rows: list[list[Any]] = []
+    chances = {row.measure: row.chance for row in measured.report.rows}
     for kind in ("strict_recall", "pseudo_recall"):
-        reports = {measured.name: measured.report}
-        reports |= {f"  {groups[value]}": group for value, group in measured.groups.items()}
-        for name, one in {**reports, control.name: control.report}.items():
-            values = [_value(one, f"{kind}@{k}") for k in ks]
-            rows.append([f"{kind.replace('_', ' ')}, {name}", *values])
-        chances = {row.measure: row.chance for row in measured.report.rows}
-        rows.append([f"{kind.replace('_', ' ')}, by chance", *(chances.get(f"{kind}@{k}") for k in ks)])
+        words = kind.replace("_", " ")
+        for one in (measured, control):
+            rows.append([f"{words}, {one.name}", *(_value(one.report, f"{kind}@{k}") for k in ks)])
+        rows.append([f"{words}, by chance", *(chances.get(f"{kind}@{k}") for k in ks)])
     report = measured.report
+    for kind in ("strict_recall", "pseudo_recall"):
+        name = f"{kind.replace('_', ' ')}, {harder.report.num_queries:,} {harder.name}"
+        rows.append([name, *(_value(harder.report, f"{kind}@{k}") for k in ks)])
     title = f"{report.num_queries:,} held-out questions over {report.num_passages or 0:,} passages"
     show_table(out, ["", *(f"@{k}" for k in ks)], rows, title=title)
 
