@@ -1,4 +1,4 @@
-"""Variations of training pictures: flips, small rotations, crops, colour changes, noise.
+"""Variations of training pictures: flips, small rotations, crops, colour changes, noise, random filters.
 
 Knows RGB tensors with values 0 to 1; knows nothing of encoders, which normalise afterwards.
 
@@ -17,12 +17,17 @@ from flmr.train.recipe import AugmentRecipe
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601 weights of red, green and blue
 ASPECT = 0.1  # height against width changes by at most this share
+FILTERED_MEAN, FILTERED_SPREAD = 0.5, 0.22  # a filtered picture's own; two spreads to either side are kept unclipped
+FLAT = 1e-3  # a filtered picture that varies less is one colour, and is not stretched
 
 
 def augment(pictures_B3HW: Tensor, recipe: AugmentRecipe, generator: torch.Generator) -> Tensor:
     """One random variation of each picture, same shape; what a picture is moved away from is filled by its border."""
     moved_B3HW = _move(pictures_B3HW, recipe, generator)
-    return _recolour(moved_B3HW, recipe, generator).clamp(0.0, 1.0)
+    varied_B3HW = _recolour(moved_B3HW, recipe, generator)
+    if recipe.filter:
+        varied_B3HW = _filter(varied_B3HW, recipe.filter, generator)
+    return varied_B3HW.clamp(0.0, 1.0)
 
 
 def _move(pictures_B3HW: Tensor, recipe: AugmentRecipe, generator: torch.Generator) -> Tensor:
@@ -66,6 +71,21 @@ def _recolour(pictures_B3HW: Tensor, recipe: AugmentRecipe, generator: torch.Gen
     pictures_B3HW = (pictures_B3HW - mean_B) * contrast_B + mean_B + brightness_B
     noise_B3HW = torch.randn(pictures_B3HW.shape, generator=generator) if recipe.noise else None
     return pictures_B3HW if noise_B3HW is None else pictures_B3HW + recipe.noise * noise_B3HW
+
+
+def _filter(pictures_B3HW: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Some of the pictures through a random filter over colours and neighbours, brought back to one mean and spread.
+
+    Source: random convolutions for generalising to unseen domains (Xu et al., ICLR 2021).
+    """
+    B, _, H, W = pictures_B3HW.shape
+    kernels = torch.randn(3 * B, 3, 3, 3, generator=generator)
+    padded = F.pad(pictures_B3HW, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[None]
+    filtered_B3HW = F.conv2d(padded, kernels, groups=B)[0].view(B, 3, H, W)
+    spread_B = filtered_B3HW.std(dim=(1, 2, 3), keepdim=True).clamp_min(FLAT)
+    centred_B3HW = filtered_B3HW - filtered_B3HW.mean(dim=(1, 2, 3), keepdim=True)
+    chosen_B = torch.rand(B, 1, 1, 1, generator=generator) < probability
+    return torch.where(chosen_B, centred_B3HW / spread_B * FILTERED_SPREAD + FILTERED_MEAN, pictures_B3HW)
 
 
 def _hue_rotation(angle_B: Tensor) -> Tensor:

@@ -102,6 +102,8 @@ class AugmentRecipe:
     that a frozen vision tower sees each of them once in the whole run.
     rotate: degrees to either side.  zoom, shift: fractions of the side.  brightness, contrast, saturation: relative
     change.  hue: turns of the colour circle.  flip, grayscale: probabilities.  noise: standard deviation, white = 1.
+    filter: probability that the colours pass through a random 3 x 3 filter, which changes texture, colours and what is
+    light or dark, but no shape.
     """
 
     views: int = 0
@@ -115,6 +117,7 @@ class AugmentRecipe:
     hue: float = 0.05
     grayscale: float = 0.1
     noise: float = 0.0
+    filter: float = 0.0
 
     def __post_init__(self) -> None:
         _at_least("augment", self, 0, *(f.name for f in dataclasses.fields(self)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,23 @@ def test_augmented_pictures_stay_pictures() -> None:
     wild = AugmentRecipe(views=1, rotate=90, zoom=0.5, brightness=1, contrast=1, saturation=1, hue=0.5, noise=0.5)
     varied = augment(torch.rand(4, 3, 16, 16), wild, torch.Generator().manual_seed(0))
     assert varied.min() >= 0 and varied.max() <= 1 and torch.isfinite(varied).all()
+
+
+def test_a_random_filter_changes_the_colours_and_leaves_every_shape_where_it_is() -> None:
+    picture = torch.full((16, 3, 32, 32), 0.9)
+    picture[:, :, 10:22, 10:22] = torch.tensor([0.1, 0.3, 0.6])[:, None, None]
+    filtered = augment(picture, dataclasses.replace(STILL, filter=1.0), torch.Generator().manual_seed(0))
+    inside, outside = filtered[:, :, 12:20, 12:20], filtered[:, :, :8]
+    assert torch.allclose(inside, inside[:, :, :1, :1].expand_as(inside), atol=1e-4)
+    assert torch.allclose(outside, outside[:, :, :1, :1].expand_as(outside), atol=1e-4)
+    darker = (inside.mean((1, 2, 3)) < outside.mean((1, 2, 3))).float().mean()
+    assert 0.1 < darker < 0.9, "the square is darker in all pictures, or in none"
+    assert filtered.mean((1, 2, 3)).sub(0.5).abs().max() < 0.15
+
+
+def test_a_filtered_sheet_of_one_colour_stays_one_colour() -> None:
+    filtered = augment(torch.full((4, 3, 8, 8), 0.3), dataclasses.replace(STILL, filter=1.0), torch.Generator())
+    assert torch.isfinite(filtered).all() and filtered.std(dim=(2, 3)).max() < 1e-4
 
 
 @pytest.mark.parametrize("moving", [0, 2, 19])
