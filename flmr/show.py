@@ -150,8 +150,8 @@ def show_measures(out: Console, measured: Sequence[Measured]) -> None:
         out.print()
 
 
-def show_control(out: Console, measured: Measured, control: Measured, harder: Measured) -> None:
-    """Recall of a question set beside that of its control, of chance and of a harder set, a column a cut-off."""
+def show_control(out: Console, measured: Measured, control: Measured, groups: Mapping[str, str]) -> None:
+    """Recall of a question set beside that of its control, of chance and of its groups by name, a column a cut-off."""
     ks = [row.measure.partition("@")[2] for row in measured.report.rows if row.measure.startswith("strict_recall@")]
     rows: list[list[Any]] = []
     chances = {row.measure: row.chance for row in measured.report.rows}
@@ -160,10 +160,11 @@ def show_control(out: Console, measured: Measured, control: Measured, harder: Me
         for one in (measured, control):
             rows.append([f"{words}, {one.name}", *(_value(one.report, f"{kind}@{k}") for k in ks)])
         rows.append([f"{words}, by chance", *(chances.get(f"{kind}@{k}") for k in ks)])
+        for group, name in groups.items():
+            report = measured.groups[group]
+            asked = f"{words}, {report.num_queries:,} {name}"
+            rows.append([asked, *(_value(report, f"{kind}@{k}") for k in ks)])
     report = measured.report
-    for kind in ("strict_recall", "pseudo_recall"):
-        name = f"{kind.replace('_', ' ')}, {harder.report.num_queries:,} {harder.name}"
-        rows.append([name, *(_value(harder.report, f"{kind}@{k}") for k in ks)])
     title = f"{report.num_queries:,} held-out questions over {report.num_passages or 0:,} passages"
     show_table(out, ["", *(f"@{k}" for k in ks)], rows, title=title)
 

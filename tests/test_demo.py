@@ -40,15 +40,17 @@ def test_demo_indexes_asks_measures_and_explains_the_same_twice(
 ) -> None:
     document, text = ran
     json.dumps(document)
-    assert document["passages"] > 400 and document["questions"] > 50
+    assert document["passages"] > 400 and document["questions"] > 100
     assert len(document["asked"]) == demo.QUESTIONS_SHOWN
     assert all(len(asked["hits"]) == demo.HITS_SHOWN for asked in document["asked"])
-    assert len(document["seconds"]) == 7
+    assert len(document["seconds"]) == 6
     measures = {row["measure"]: row for row in document["measures"]["with the picture"]["report"]["rows"]}
     for k in demo.KS:
         assert measures[f"strict_recall@{k}"]["chance"] is not None and f"pseudo_recall@{k}" in measures
     assert "by chance" in text and "without it" in text and "in styles never seen" in text and "explain.html" in text
     assert f"{measures['strict_recall@5']['value']:.4f}" in text
+    counts = [group["num_queries"] for group in document["measures"]["with the picture"]["groups"].values()]
+    assert len(counts) == 2 and sum(counts) == document["questions"], "both kinds of style are measured together"
     page = (tmp_path / "explain.html").read_text(encoding="utf-8")
     assert "data:image/" in page and "<rect data-heat=" in page
 
