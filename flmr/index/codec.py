@@ -219,6 +219,9 @@ def open_codec(folder: Path, number: int, record: CodecRecord, *, nbits: int, di
     permutation_D = parts[PERMUTATION]
     if not np.array_equal(np.sort(permutation_D), np.arange(dim)):
         raise CorruptIndex(f"{folder / codec_name(number, PERMUTATION)} is not a permutation: {RESTORE}")
+    levels_L = parts[LEVELS]
+    if not np.isfinite(levels_L).all() or (levels_L[1:] <= levels_L[:-1]).any():
+        raise CorruptIndex(f"{folder / codec_name(number, LEVELS)} does not rise: {RESTORE}")
     return Codec(
         nbits, parts[CENTROIDS], parts[LEVELS], permutation_D, parts[ROTATION], record.blocks, record.fitted_on
     )

@@ -9,6 +9,7 @@ E entries of all inverted lists.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -45,10 +46,12 @@ CENTROIDS = "centroids"
 LEVELS = "levels"
 ROTATION = "rotation"
 PERMUTATION = "permutation"
+CODEC_PARTS = (CENTROIDS, LEVELS, ROTATION, PERMUTATION)
 
-_SEGMENT_NAME = re.compile(r"\d{4,9}")
+_SEGMENT_NAME = re.compile(r"[0-9]{4,9}")
 _OWN_ENTRY = re.compile(
-    r"\d{4,9}|\d{4,9}\.alive\.\d+\.npy|codec-\d+\.(centroids|levels|rotation|permutation)\.npy|manifest\.json(\.new)?|writer\.lock"
+    rf"[0-9]{{4,9}}|[0-9]{{4,9}}\.alive\.[0-9]+\.npy|codec-[0-9]+\.({'|'.join(CODEC_PARTS)})\.npy"
+    r"|manifest\.json(\.new)?|writer\.lock"
 )
 
 HEADER_BYTES = 128
@@ -75,7 +78,7 @@ class Array:
     @property
     def bytes(self) -> int:
         """Size of the file, header included."""
-        return HEADER_BYTES + int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return HEADER_BYTES + math.prod(self.shape) * self.dtype.itemsize
 
 
 def array(dtype: str, *shape: int) -> Array:
@@ -148,6 +151,16 @@ def is_segment_name(name: str) -> bool:
 def alive_name(segment: str, generation: int) -> str:
     """The file of a segment's alive bitmap, new with the generation that deletes."""
     return f"{segment}.alive.{generation}.npy"
+
+
+def is_alive_name(name: str, segment: str) -> bool:
+    """Whether a name is one that `alive_name` gives for this segment: nothing else is ever read as its bitmap."""
+    return re.fullmatch(rf"{segment}\.alive\.[0-9]{{1,19}}\.npy", name) is not None
+
+
+def is_codec_number(key: str) -> bool:
+    """Whether a key of JSON is the number of a codec as it is written."""
+    return re.fullmatch(r"0|[1-9][0-9]{0,18}", key) is not None
 
 
 def codec_name(codec: int, part: str) -> str:

@@ -56,7 +56,7 @@ class WriterLock:
 def _acquire(path: Path) -> int:
     while True:
         with naming("lock", path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)  # emptied: never another's file
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             current = path.stat()

@@ -9,13 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from flmr.errors import CorruptIndex, InvalidInput, NotAnIndex
-from flmr.index.format import FORMAT, LOCK, MANIFEST, MANIFEST_DRAFT, NBITS, SEGMENT, VERSION, Layout, is_segment_name
+from flmr.index.format import (
+    CODEC_PARTS,
+    FORMAT,
+    LOCK,
+    MANIFEST,
+    MANIFEST_DRAFT,
+    NBITS,
+    SEGMENT,
+    VERSION,
+    Layout,
+    is_alive_name,
+    is_codec_number,
+    is_segment_name,
+)
 from flmr.index.store import Storage, checksum, file_size, naming, read_bytes
 from flmr.records import MAX_DIM
 
@@ -124,9 +137,14 @@ def read_manifest(folder: Path) -> Manifest:
     manifest = _load(Manifest, unseal(read_bytes(path), path), path)
     if manifest.nbits not in NBITS or not 1 <= manifest.dim <= MAX_DIM or manifest.generation < 1:
         raise CorruptIndex(f"{path} holds values out of range: {RESTORE}")
+    for number, codec in manifest.codecs.items():
+        if not is_codec_number(number) or not codec.files.keys() <= set(CODEC_PARTS):
+            raise CorruptIndex(f"{path} names a codec {number!r} that cannot be: {RESTORE}")
     for segment in manifest.segments:
-        if not is_segment_name(segment.name) or not 0 <= segment.alive <= segment.items:
+        if not is_segment_name(segment.name) or segment.alive > segment.items:
             raise CorruptIndex(f"{path} names a segment {segment.name!r} that cannot be: {RESTORE}")
+        if segment.alive_file is not None and not is_alive_name(segment.alive_file.name, segment.name):
+            raise CorruptIndex(f"{path} names {segment.alive_file.name!r} as an alive bitmap: {RESTORE}")
         if segment.codec is not None and str(segment.codec) not in manifest.codecs:
             raise CorruptIndex(
                 f"{path}: segment {segment.name} needs codec {segment.codec}, which is not there: {RESTORE}"
@@ -143,6 +161,8 @@ def write_segment_file(storage: Storage, folder: Path, segment: SegmentFile) -> 
 def read_segment_file(folder: Path, record: SegmentRecord) -> SegmentFile:
     """segment.json of a segment, checked against the manifest."""
     path = folder / record.name / SEGMENT
+    if path.parent.is_symlink():
+        raise CorruptIndex(f"{path.parent} is a link, and an index holds none: copy what it names (cp -rL)")
     data = read_bytes(path)
     if FileRecord(len(data), hashlib.sha256(data).hexdigest()) != record.segment_file:
         raise CorruptIndex(f"{path} is not the file that the manifest names: {RESTORE}")
@@ -169,8 +189,11 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
         if first is None and not data.startswith(b'{"checksum'):
             raise CorruptIndex(f"{path} is not a file of an flmr index, or its beginning is damaged: {RESTORE}")
         raise CorruptIndex(f"{path} is damaged (its checksum does not fit): {RESTORE}")
-    content: dict[str, Any] = json.loads(data)
-    del content["checksum"]
+    try:
+        content: dict[str, Any] = json.loads(data)
+    except (ValueError, RecursionError) as error:  # a right checksum, so that somebody made it this way
+        raise CorruptIndex(f"{path} cannot be read as JSON ({error}): {RESTORE}") from error
+    content.pop("checksum", None)
     if content.pop("format", None) != FORMAT:
         raise NotAnIndex(f"{path} is not a file of an flmr index")
     version = content.pop("version", None)
@@ -204,9 +227,27 @@ def _load(kind: type[Record], content: Any, path: Path) -> Record:
     try:
         if {f.name for f in fields(kind)} != set(content):  # type: ignore[arg-type]
             raise ValueError(f"keys {sorted(content)}")
+        for f in fields(kind):  # type: ignore[arg-type]
+            if f.type in _PLAIN and not _PLAIN[str(f.type)](content[f.name]):
+                raise ValueError(f"{f.name} is {str(content[f.name])[:40]!r}")
         return _BUILD[kind](content, path)  # type: ignore[no-any-return]
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CorruptIndex(f"{path} does not hold a {kind.__name__} ({error}): {RESTORE}") from error
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+# What a field of this type may be in JSON; fields of other types are built by `_BUILD`.
+_PLAIN: Mapping[str, Callable[[Any], bool]] = {
+    "int": _is_count,
+    "int | None": lambda value: value is None or _is_count(value),
+    "bool": lambda value: isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "tuple[int, ...]": lambda value: isinstance(value, list) and all(map(_is_count, value)),
+    "Mapping[str, Any] | None": lambda value: value is None or isinstance(value, dict),
+}
 
 
 def _files(content: dict[str, Any], path: Path) -> dict[str, FileRecord]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from flmr.index.format import CODES, RESIDUALS, SCALES, VECTORS
+from flmr.index.format import VECTORS
 from flmr.index.passages import Row
 from flmr.index.segment_writer import Report, SegmentWriter
 from flmr.index.snapshot import View
@@ -75,9 +75,7 @@ def _copy(target: SegmentWriter, view: View, first: int, end: int, passages: lis
     low, high = int(segment.offsets[first]), int(segment.offsets[end])
     kept = segment.array(VECTORS)[low:high] if segment.has_vectors else None
     if segment.codec is target.codec or low == high:
-        codes = None
-        if segment.codec is not None and low < high:
-            codes = tuple(segment.array(name)[low:high] for name in (CODES, RESIDUALS, SCALES))
-        target.append_encoded(ids, lengths, codes, kept, passages)  # type: ignore[arg-type]
+        codes = segment.encoded(low, high) if segment.codec is not None and low < high else None
+        target.append_encoded(ids, lengths, codes, kept, passages)
     else:
         target.append(ids, lengths, kept if kept is not None else segment.decoded(low, high), passages)

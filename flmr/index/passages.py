@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -115,6 +117,17 @@ def _groups(rows: Iterable[tuple[str, Row]]) -> Iterator[list[tuple[str, Row]]]:
         yield group
 
 
+_opened: weakref.WeakSet[Passages] = weakref.WeakSet()
+
+
+def _start_anew_in_child() -> None:
+    for passages in list(_opened):
+        passages.start_anew()
+
+
+os.register_at_fork(after_in_child=_start_anew_in_child)
+
+
 class Passages:
     """The stored passages of one segment: mapped at once, parsed on first use, safe to share between threads."""
 
@@ -128,6 +141,11 @@ class Passages:
         self._file: pq.ParquetFile | None = None
         self._columns: dict[str, list[Any]] | None = None
         self._lock = threading.Lock()
+        _opened.add(self)
+
+    def start_anew(self) -> None:
+        """Forget in a forked child what a thread of the parent may have been at: its lock would stay held for ever."""
+        self._lock, self._file = threading.Lock(), None
 
     def take(self, ids: Sequence[str], rows: Sequence[int]) -> list[Passage | None]:
         """The passages of some rows, in the order given; ids are theirs.  Raises CorruptIndex on damage."""

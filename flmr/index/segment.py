@@ -7,7 +7,6 @@ Shapes: N items, T their packed rows, Q query rows, D dimension, K centroids.
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from flmr.index.format import (
     Layout,
 )
 from flmr.index.ids import Ids
+from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE, SegmentRecord, read_segment_file
 from flmr.index.passages import Passages
 from flmr.index.store import file_size, map_array, naming
@@ -77,7 +77,7 @@ class Segment:
         """Whether the float16 vectors themselves are stored."""
         return VECTORS in self._arrays
 
-    @cached_property
+    @lazy
     def offsets(self) -> np.ndarray:
         """Where the rows of each item lie, (N+1,) int64; raises CorruptIndex where they could not."""
         offsets_N1 = self._arrays[OFFSETS]
@@ -137,10 +137,14 @@ class Segment:
         """Rows first..end decoded from their codes: (end - first, D) float32."""
         if self.codec is None:
             return np.empty((0, self.layout.dim), np.float32)
+        return self.codec.decode(*self.encoded(first, end))
+
+    def encoded(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Codes, packed residuals and scales of rows first..end; raises CorruptIndex where a code cannot be."""
         codes_T = self._arrays[CODES][first:end]
-        if len(codes_T) and int(codes_T.max()) >= len(self.codec.centroids_KD):
+        if len(codes_T) and int(codes_T.max()) >= self.layout.centroids:
             raise CorruptIndex(f"{self.path / CODES} is damaged: {RESTORE}")
-        return self.codec.decode(codes_T, self._arrays[RESIDUALS][first:end], self._arrays[SCALES][first:end])
+        return codes_T, self._arrays[RESIDUALS][first:end], self._arrays[SCALES][first:end]
 
     def _trusting(self) -> _Trusting:
         return _Trusting(self.path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from flmr.errors import CorruptIndex, StorageError
 from flmr.index.codec import Codec, open_codec
 from flmr.index.format import alive_array
+from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE, Manifest, SegmentRecord, read_manifest
 from flmr.index.segment import Segment, map_alive
 from flmr.index.store import FileMissing, file_size
@@ -31,7 +31,7 @@ class View:
     segment: Segment
     alive_N: np.ndarray | None
 
-    @cached_property
+    @lazy
     def alive_rows(self) -> np.ndarray:
         """Rows that are not deleted: uint32, ascending."""
         if self.alive_N is None:
@@ -111,8 +111,6 @@ def _alive(folder: Path, entry: SegmentRecord) -> np.ndarray | None:
             raise CorruptIndex(f"{folder}: the manifest lacks the alive bitmap of segment {entry.name}: {RESTORE}")
         return None
     path = folder / entry.alive_file.name
-    if not entry.alive_file.name.startswith(f"{entry.name}.alive.") or path.parent != folder:
-        raise CorruptIndex(f"{folder}: the manifest names {entry.alive_file.name!r} as an alive bitmap: {RESTORE}")
     if file_size(path) != entry.alive_file.file.bytes:
         raise CorruptIndex(f"{path} has not the size that the manifest says: {RESTORE}")
     alive_N = map_alive(path, alive_array(entry.items), entry.items)

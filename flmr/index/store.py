@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -32,6 +34,7 @@ _REMEDIES = {
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) or merge the index",
     errno.ENOENT: "it does not exist: was the folder removed?",
     errno.ENOTDIR: "a part of the path is not a folder: choose another path",
+    errno.ELOOP: "it is a link, and an index holds none: copy the index with what its links name (cp -rL)",
 }
 
 
@@ -53,8 +56,8 @@ class Storage:
     """The file system as an index uses it."""
 
     def sys_open(self, path: Path) -> int:
-        """Create or empty a file for writing; its descriptor is not inherited by programs that are started."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        """Create or empty a file for writing, never through a link; programs that are started do not inherit it."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
 
     def sys_write(self, descriptor: int, data: memoryview, offset: int) -> int:
         """Write at an offset; returns the bytes written, which may be fewer than were given."""
@@ -164,6 +167,7 @@ class StoredFile:
         self.size = 0
         self._storage = storage
         self._descriptor: int | None = descriptor
+        self._doubtful = False
 
     def append(self, data: bytes | np.ndarray) -> None:
         """Write at the end.  If that fails, `size` still names the end before: cut back to it or write again."""
@@ -195,9 +199,21 @@ class StoredFile:
             yield from lines
 
     def sync(self) -> None:
-        """Make the contents durable."""
-        with naming("sync", self.path):
-            self._storage.sys_fsync(self._open())
+        """Make the contents durable.  Once the system has refused that, it is refused for good.
+
+        Linux drops what it could not write and calls the next fsync a success: to try again would lose rows unnoticed.
+        """
+        if self._doubtful:
+            raise StorageError(
+                f"cannot sync {self.path}: the device has refused it before, so what was added since the last commit"
+                " may be lost: close the index, check the disk, and add it again"
+            )
+        try:
+            with naming("sync", self.path):
+                self._storage.sys_fsync(self._open())
+        except BaseException:
+            self._doubtful = True
+            raise
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
@@ -229,17 +245,19 @@ class StoredFile:
 def read_bytes(path: Path) -> bytes:
     """A small file as bytes; raises CorruptIndex where it is missing."""
     try:
-        with naming("read", path):
-            return path.read_bytes()
+        with naming("read", path), _opened(path) as file:
+            return file.read()
     except StorageError as error:
         raise missing(path, error) from error
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a file; raises CorruptIndex where it is missing."""
+    """Bytes of a file; raises CorruptIndex where it is missing or no file of its own (a link, a folder, a pipe)."""
     try:
         with naming("read", path):
-            return path.stat().st_size
+            status = path.lstat()
+            _refuse_other_kinds(path, status.st_mode)
+            return status.st_size
     except StorageError as error:
         raise missing(path, error) from error
 
@@ -251,7 +269,7 @@ def map_array(path: Path, kind: Array) -> np.ndarray:
         raise CorruptIndex(
             f"{path} has {size:,} bytes instead of {kind.bytes:,}: restore it from a copy or rebuild the index"
         )
-    with naming("read", path), path.open("rb") as file:
+    with naming("read", path), _opened(path) as file:
         if file.read(HEADER_BYTES) != kind.header:
             raise CorruptIndex(
                 f"{path} is not an array {kind.dtype} {kind.shape}: restore it from a copy or rebuild the index"
@@ -263,12 +281,30 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file in hexadecimal; raises CorruptIndex where it is missing."""
     digest = hashlib.sha256()
     try:
-        with naming("read", path), path.open("rb") as file:
+        with naming("read", path), _opened(path) as file:
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
     except StorageError as error:
         raise missing(path, error) from error
     return digest.hexdigest()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file of the index for reading: never a link, which may lead out of the folder, nor a pipe, which may hang."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        _refuse_other_kinds(path, os.fstat(file.fileno()).st_mode)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_other_kinds(path: Path, mode: int) -> None:
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if not stat.S_ISREG(mode):
+        raise CorruptIndex(f"{path} is not a plain file: restore it from a copy or rebuild the index")
 
 
 def missing(path: Path, error: StorageError) -> FileMissing | StorageError:
