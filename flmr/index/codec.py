@@ -216,12 +216,9 @@ def open_codec(folder: Path, number: int, record: CodecRecord, *, nbits: int, di
         if part not in record.files or file_size(path) != record.files[part].bytes:
             raise CorruptIndex(f"{path} has not the size that the manifest says: {RESTORE}")
         parts[part] = map_array(path, kind)
-    permutation_D = parts[PERMUTATION]
+    permutation_D, levels_L = parts[PERMUTATION].copy(), parts[LEVELS].copy()  # checked once: so never map what may rot
     if not np.array_equal(np.sort(permutation_D), np.arange(dim)):
         raise CorruptIndex(f"{folder / codec_name(number, PERMUTATION)} is not a permutation: {RESTORE}")
-    levels_L = parts[LEVELS]
     if not np.isfinite(levels_L).all() or (levels_L[1:] <= levels_L[:-1]).any():
         raise CorruptIndex(f"{folder / codec_name(number, LEVELS)} does not rise: {RESTORE}")
-    return Codec(
-        nbits, parts[CENTROIDS], parts[LEVELS], permutation_D, parts[ROTATION], record.blocks, record.fitted_on
-    )
+    return Codec(nbits, parts[CENTROIDS], levels_L, permutation_D, parts[ROTATION], record.blocks, record.fitted_on)

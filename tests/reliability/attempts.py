@@ -1,0 +1,67 @@
+"""Many attempts in children that may die of one: which attempt it was is known, and the rest goes on in a new child."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from reliability.forks import Child
+
+BATCH = 500
+STUCK_S = 20.0  # an attempt takes milliseconds; one that takes so long has hung
+ENOUGH = 20  # failures after which a run stops: more of them say no more
+
+Attempt = Callable[[int], tuple[str, "str | None"]]  # number -> kind of outcome, and what was wrong if anything
+
+
+def run_many(start: Callable[[], Attempt], *, seconds: float | None = None, count: int | None = None) -> dict[str, Any]:
+    """Attempts 0, 1, ... for so long or so many; `start` is called in each child and gives what makes an attempt.
+
+    Returns how many there were of each outcome, `attempts`, `seconds` and `failures`, each a sentence.
+    """
+    began = time.monotonic()
+    outcomes: Counter[str] = Counter()
+    failures: list[str] = []
+    number = 0
+    while (count is None or number < count) and (seconds is None or time.monotonic() - began < seconds):
+        number = _batch(start, number, min(BATCH, count - number) if count else BATCH, outcomes, failures)
+        if len(failures) >= ENOUGH:
+            break
+    return {
+        "attempts": number,
+        **dict(sorted(outcomes.items())),
+        "failures": failures,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _batch(start: Callable[[], Attempt], first: int, size: int, outcomes: Counter[str], failures: list[str]) -> int:
+    """Some attempts in one child; returns the number of the next one."""
+    place = mmap.mmap(-1, 16)  # shared with the child: the attempt it is at, and when it began that
+
+    def work() -> list[Any]:
+        counted, wrong = Counter[str](), []
+        attempt = start()
+        for number in range(first, first + size):
+            place[:16] = struct.pack("<qd", number, time.monotonic())
+            outcome, trouble = attempt(number)
+            counted[outcome] += 1
+            if trouble:
+                wrong.append(f"attempt {number}: {trouble}")
+        return [dict(counted), wrong]
+
+    place[:16] = struct.pack("<qd", first, time.monotonic())
+    ended = Child(work).wait(hung=lambda: time.monotonic() - struct.unpack("<qd", place[:16])[1] > STUCK_S)
+    if ended.sound:
+        counted, wrong = ended.value
+        outcomes.update(counted)
+        failures.extend(wrong)
+        return first + size
+    reached = int(struct.unpack("<qd", place[:16])[0])
+    outcomes["ended the process"] += 1
+    failures.append(f"attempt {reached}: the process {ended.why}")
+    return reached + 1
