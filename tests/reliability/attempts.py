@@ -11,14 +11,16 @@ from typing import Any
 
 from reliability.forks import Child
 
-BATCH = 500
+BATCH = 500  # attempts of one child, where each takes milliseconds
 STUCK_S = 20.0  # an attempt takes milliseconds; one that takes so long has hung
 ENOUGH = 20  # failures after which a run stops: more of them say no more
 
 Attempt = Callable[[int], tuple[str, "str | None"]]  # number -> kind of outcome, and what was wrong if anything
 
 
-def run_many(start: Callable[[], Attempt], *, seconds: float | None = None, count: int | None = None) -> dict[str, Any]:
+def run_many(
+    start: Callable[[], Attempt], *, seconds: float | None = None, count: int | None = None, batch: int = BATCH
+) -> dict[str, Any]:
     """Attempts 0, 1, ... for so long or so many; `start` is called in each child and gives what makes an attempt.
 
     Returns how many there were of each outcome, `attempts`, `seconds` and `failures`, each a sentence.
@@ -28,7 +30,7 @@ def run_many(start: Callable[[], Attempt], *, seconds: float | None = None, coun
     failures: list[str] = []
     number = 0
     while (count is None or number < count) and (seconds is None or time.monotonic() - began < seconds):
-        number = _batch(start, number, min(BATCH, count - number) if count else BATCH, outcomes, failures)
+        number = _batch(start, number, min(batch, count - number) if count else batch, outcomes, failures)
         if len(failures) >= ENOUGH:
             break
     return {
