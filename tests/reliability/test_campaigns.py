@@ -1,0 +1,85 @@
+"""The campaigns in short, each by the very command that makes the long runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+
+def run_campaign(name: str, *options: object, folder: Path) -> dict[str, Any]:
+    """Its figures; fails with its own words where it found anything."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reliability", name, *map(str, options)],
+        cwd=ROOT / "tests",
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    figures: dict[str, Any] = json.loads(done.stdout)
+    assert figures["failures"] == []
+    return figures
+
+
+def test_writers_that_are_killed_leave_the_old_or_the_new_state(tmp_path: Path) -> None:
+    figures = run_campaign("kills", "--count", 25, folder=tmp_path)
+    assert figures["kills"] == 25
+    assert figures["killed: files left behind"] > 0, "no writer was in the middle of anything"
+
+
+def test_damaged_files_are_refused_or_reported_and_never_end_the_process(tmp_path: Path) -> None:
+    figures = run_campaign("damage", "--count", 2000, folder=tmp_path)
+    assert figures["attempts"] == 2000
+    assert figures["refused at open"] > 0 and figures["reported, answers right"] > 0
+
+
+def test_hostile_files_are_refused_or_answered_and_lead_nowhere_else(tmp_path: Path) -> None:
+    figures = run_campaign("hostile", "--count", 500, folder=tmp_path)
+    assert min(figures["answered"], figures["refused"], figures["reported"]) > 0
+
+
+def test_random_operations_agree_with_a_dict(tmp_path: Path) -> None:
+    assert run_campaign("operations", "--count", 500, folder=tmp_path)["steps"] == 500
+
+
+def test_readers_see_committed_states_while_writers_write_and_are_killed(tmp_path: Path) -> None:
+    figures = run_campaign("readers", "--seconds", 4, folder=tmp_path)
+    assert figures["readers"] == 32
+    assert figures["answers"] > 32 and figures["commits"] > 2 and figures["lock_refused"] > 0
+
+
+def test_a_campaign_says_what_it_found(tmp_path: Path) -> None:
+    """What fails in a child comes out as a failure with its attempt, and the run goes on after it."""
+    script = """
+import json, os
+from reliability.attempts import run_many
+def start():
+    def attempt(number):
+        if number == 3:
+            os.abort()
+        return "even" if number % 2 == 0 else "odd", "five" if number == 5 else None
+    return attempt
+print(json.dumps(run_many(start, count=8)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT / "tests", capture_output=True, text=True, check=True
+    )
+    figures = json.loads(done.stdout)
+    assert figures["attempts"] == 8 and figures["ended the process"] == 1
+    assert figures["failures"] == ["attempt 3: the process was killed by signal 6 (SIGABRT)", "attempt 5: five"]
+
+
+@pytest.mark.parametrize("arguments", [["kills"], ["nothing", "--count", "1"]])
+def test_a_campaign_without_a_size_or_a_name_is_refused(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "reliability", *arguments], cwd=ROOT / "tests", capture_output=True, check=False
+    )
+    assert done.returncode == 2
