@@ -1,0 +1,161 @@
+"""Latency with recall, and batches: every engine at every setting, asked in turn.
+
+Knows the engines as processes that answer.  Knows nothing of builds or of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.search_data import DataSet, read_queries, read_truth, recall
+from benchmarks.search_rows import parameters_text, spread, spread_of_queries
+from benchmarks.search_run import Bench, leave_out
+from benchmarks.search_workers import OURS, EngineFailed, EngineProcess
+
+WARM = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One engine at one setting on one lot of queries."""
+
+    process: EngineProcess
+    setting: str
+    parameters: dict[str, Any]
+    data: DataSet
+    queries: str
+    query_rows: int
+    truth_BK: np.ndarray
+    k: int
+
+    def ask(self, do: str, count: int, timeout_s: float, **more: Any) -> dict[str, Any]:
+        """The first `count` queries."""
+        which = {"queries": self.queries, "first": 0, "count": count, "k": self.k, "parameters": self.parameters}
+        return self.process.ask(do, timeout_s=timeout_s, **which, **more)
+
+    def leave(self, failure: EngineFailed) -> None:
+        """Say why there is no row."""
+        what = f"{self.setting}, {self.queries}, k={self.k}, {self.process.threads} threads"
+        leave_out(self.data, self.process.engine, what, failure)
+
+    def facts(self, ids: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """The columns that tell this cell from others, and its recall."""
+        return {
+            "setting": self.setting,
+            "parameters": parameters_text(self.parameters),
+            "queries": self.queries,
+            "num_queries": len(ids),
+            "query_rows": self.query_rows,
+            "k": self.k,
+            "recall": round(recall(ids, self.truth_BK[: len(ids)], self.k), 4),
+        }
+
+
+def measure_search(bench: Bench, data: DataSet, threads: int, works: Sequence[str]) -> None:
+    """One query at a time where `search` is among the works, all in one call where `batch` is."""
+    with _opened(bench, data, threads) as processes:
+        for queries, most in bench.queries.items():
+            truth_BK = read_truth(data.folder, data.name, queries)[:most]
+            query_rows = read_queries(data.folder, queries, 0, 1).shape[1]
+            for k in (k for k in bench.ks if k <= data.documents):
+                cells = [
+                    Cell(process, setting, parameters, data, queries, query_rows, truth_BK, k)
+                    for process in processes
+                    if process.alive
+                    for setting, parameters in _settings(bench, process, k).items()
+                ]
+                if "search" in works:
+                    _search_in_turn(bench, cells, len(truth_BK))
+                if "batch" in works:
+                    _batch_in_turn(bench, [cell for cell in cells if cell.setting == "default"], len(truth_BK))
+
+
+@contextmanager
+def _opened(bench: Bench, data: DataSet, threads: int) -> Iterator[list[EngineProcess]]:
+    """A process of every engine that starts and opens its index."""
+    with ExitStack() as stack:
+        processes = []
+        for engine in bench.engines:
+            process = bench.try_start(engine, data, threads)
+            if process is None:
+                continue
+            stack.enter_context(process)
+            try:
+                process.ask("open", timeout_s=bench.build_s)
+            except EngineFailed as failure:
+                leave_out(data, engine, "open", failure)
+                continue
+            processes.append(process)
+        yield processes
+
+
+def _settings(bench: Bench, process: EngineProcess, k: int) -> dict[str, dict[str, Any]]:
+    """Those to measure: the default, or all; ours always beside an exact search of the same codes."""
+    settings: dict[str, dict[str, Any]] = process.ask("settings", timeout_s=bench.build_s, k=k)["settings"]
+    wanted = {"default", "exact"} if process.engine.name in OURS else {"default"}
+    return {name: value for name, value in settings.items() if bench.all_settings or name in wanted}
+
+
+def _search_in_turn(bench: Bench, cells: Sequence[Cell], count: int) -> None:
+    """Each repetition asks every cell all queries, beginning with another cell each time."""
+    turns: dict[int, int] = {}
+    for number, cell in enumerate(cells):
+        seconds = _one_query_s(bench, cell)
+        if seconds is not None:
+            turns[number] = max(1, min(bench.repeats, int(bench.budget_s / (seconds * count))))
+    answers: dict[int, list[dict[str, Any]]] = {}
+    for repeat in range(bench.repeats):
+        order = [(repeat + number) % len(cells) for number in range(len(cells))]
+        for number in order:
+            if turns.get(number, 0) <= repeat:
+                continue
+            try:
+                answer = cells[number].ask("search", count, bench.slowest_s * (count + WARM), warm=WARM)
+            except EngineFailed as failure:
+                cells[number].leave(failure)
+                turns[number] = 0
+                continue
+            answers.setdefault(number, []).append(answer)
+    for number, kept in sorted(answers.items()):
+        cell = cells[number]
+        cpu = spread([answer["cpu_ms"] for answer in kept])["median"]
+        facts = {**cell.facts(kept[0]["ids"]), **spread_of_queries([answer["ms"] for answer in kept])}
+        bench.write("search", cell.process, cell.data, **facts, cpu_ms=cpu)
+
+
+def _one_query_s(bench: Bench, cell: Cell) -> float | None:
+    """How long a warm query takes, or None where that is too long."""
+    try:
+        seconds: float = cell.ask("search", 1, 4 * bench.slowest_s, warm=1)["ms"][0] / 1e3
+        if seconds > bench.slowest_s:
+            raise EngineFailed(f"one query takes {seconds:.1f} s")
+    except EngineFailed as failure:
+        cell.leave(failure)
+        return None
+    return seconds
+
+
+def _batch_in_turn(bench: Bench, cells: Sequence[Cell], count: int) -> None:
+    """All queries in one call."""
+    rates: dict[int, list[float]] = {}
+    ids: dict[int, list[list[int]]] = {}
+    for repeat in range(bench.repeats):
+        for number, cell in enumerate(cells):
+            spent = sum(count / rate for rate in rates.get(number, []))
+            if not cell.process.alive or (repeat and (number not in rates or spent > bench.budget_s)):
+                continue
+            try:
+                answer = cell.ask("batch", count, bench.slowest_s * count)
+            except EngineFailed as failure:
+                cell.leave(failure)
+                continue
+            rates.setdefault(number, []).append(count / answer["seconds"])
+            ids[number] = answer["ids"]
+    for number, kept in rates.items():
+        cell = cells[number]
+        bench.write("batch", cell.process, cell.data, unit="queries/s", **cell.facts(ids[number]), **spread(kept))
