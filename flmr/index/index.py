@@ -207,7 +207,8 @@ class Index:
     def commit(self, *, progress: Progress = False) -> None:
         """Make all that was added and deleted visible, atomically and durably; does nothing where there is nothing.
 
-        Raises StorageError; then the index is as it was, and the work still waits for another commit.
+        Raises StorageError; then the index is as it was, and the work still waits for another commit, unless the
+        device refused to make rows durable: then every further commit says that they must be added again.
         """
         self._open()
         with self._writing:

@@ -33,7 +33,7 @@ busy, stop, errors = [0], threading.Event(), []
 def search():
     try:
         while not stop.is_set():
-            with Index.open(sys.argv[1]) as own:  # its first search parses passages and checks offsets, under way in a fork
+            with Index.open(sys.argv[1]) as own:  # its first search parses passages: a fork may meet it at that
                 assert ask(own) == wanted and ask(ix) == wanted
             busy[0] += 1
     except BaseException as error:
