@@ -107,6 +107,8 @@ class EngineProcess:
 
     def ask(self, do: str, *, timeout_s: float, **request: Any) -> dict[str, Any]:
         """The answer to one request.  Raises EngineFailed; where it took too long or died, the process is gone."""
+        if not self.alive:
+            raise EngineFailed(f"it died: {self._last_words()}")
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
