@@ -1,0 +1,444 @@
+// Fuzzes the kernels with arrays as a hostile index would hold them: codes, offsets, lists and item numbers of any value.
+//
+// An execution draws one op and its arrays from a seed, each array in a heap block of its exact size, so that a sanitizer
+// sees the first byte read beyond it.  The op runs on every instruction set and several numbers of threads.  What must
+// hold: an op refuses if and only if something it would follow is out of range; all runs agree, those with vector
+// instructions to the bit.  Built with a sanitizer by `make fuzz`, `make asan` and `make tsan`.
+//
+//   fuzz [--seconds S] [--count N] [--seed S] [--callers T]     T threads make the same call on the same arrays at once
+//   fuzz --overrun | --race     do what the sanitizer is there for, to prove that it would see it
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../../csrc/cpu/threads.h"
+#include "../../csrc/kernels.h"
+
+namespace {
+
+using flmr::Run;
+
+// A stream of numbers that a seed decides: splitmix64.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 1) {}
+  uint64_t next() {
+    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  }
+  int64_t below(int64_t bound) { return bound > 0 ? static_cast<int64_t>(next() % static_cast<uint64_t>(bound)) : 0; }
+  bool one_in(int64_t n) { return below(n) == 0; }
+  float normal() {
+    double total = 0;
+    for (int i = 0; i < 4; ++i) total += static_cast<double>(next() >> 11) / 9007199254740992.0;
+    return static_cast<float>((total - 2) * 1.7);
+  }
+
+ private:
+  uint64_t state_;
+};
+
+// An array of exactly its size on the heap.
+template <class T>
+class Array {
+ public:
+  explicit Array(int64_t count) : count_(count), data_(new T[static_cast<size_t>(count)]()) {}
+  T* get() const { return data_.get(); }
+  T& operator[](int64_t i) const { return data_[static_cast<size_t>(i)]; }
+  int64_t count() const { return count_; }
+
+ private:
+  int64_t count_;
+  std::unique_ptr<T[]> data_;
+};
+
+const int64_t kOffsets[] = {-1, 0, 1, 1 << 20, int64_t{1} << 31, int64_t{1} << 32, int64_t{1} << 61,
+                            std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()};
+const uint32_t kNumbers[] = {0, 1, 255, 256, 65535, 65536, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
+
+Array<float> floats(Random& random, int64_t count, bool strange) {
+  Array<float> values(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = random.normal();
+  if (strange && count)
+    for (int64_t i = random.below(4); i > 0; --i) {
+      const float odd[] = {INFINITY, -INFINITY, NAN, 3e38f, -3e38f, 1e-45f, -0.0f};
+      values[random.below(count)] = odd[random.below(7)];
+    }
+  return values;
+}
+
+template <class T>
+Array<T> bits(Random& random, int64_t count) {
+  Array<T> values(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = static_cast<T>(random.next());
+  return values;
+}
+
+// Rising offsets over about `total` things, then perhaps damaged.
+Array<int64_t> offsets_of(Random& random, int64_t groups, int64_t& total, bool damaged) {
+  Array<int64_t> offsets(groups + 1);
+  for (int64_t i = 0; i < groups; ++i) offsets[i + 1] = offsets[i] + (random.one_in(4) ? 0 : random.below(9));
+  if (random.one_in(20) && groups) offsets[groups] += 200;  // a group longer than a tile
+  total = offsets[groups];
+  if (damaged)
+    for (int64_t i = 1 + random.below(3); i > 0; --i) {
+      const int64_t place = random.below(groups + 1);
+      const int64_t near = static_cast<int64_t>(static_cast<uint64_t>(offsets[place]) + random.next() % 5 - 2);
+      offsets[place] = random.one_in(2) ? near : kOffsets[random.below(9)];
+    }
+  return offsets;
+}
+
+template <class T>
+Array<T> numbers_below(Random& random, int64_t count, int64_t bound, bool damaged) {
+  Array<T> values(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = static_cast<T>(random.below(bound));
+  if (damaged && count)
+    values[random.below(count)] = static_cast<T>(random.one_in(2) ? bound : kNumbers[random.below(9)]);
+  return values;
+}
+
+bool sound_range(const Array<int64_t>& offsets, uint32_t item, int64_t total, int64_t& begin, int64_t& end) {
+  if (item >= offsets.count() - 1) return false;
+  begin = offsets[item], end = offsets[item + 1];
+  return begin >= 0 && end >= begin && end <= total;
+}
+
+// Whether every wanted item's rows, and their codes where there are any, lie in range.
+template <class Code>
+bool sound_items(const Array<uint32_t>& items, const Array<int64_t>& offsets, int64_t total, const Code* codes,
+                 int64_t num_centroids) {
+  for (int64_t i = 0; i < items.count(); ++i) {
+    int64_t begin, end;
+    if (!sound_range(offsets, items[i], total, begin, end)) return false;
+    for (int64_t t = begin; codes && t < end; ++t)
+      if (codes[t] >= num_centroids) return false;
+  }
+  return true;
+}
+
+struct Outcome {
+  bool refused = false;
+  std::vector<float> values;
+};
+
+std::map<std::string, int64_t> counts;
+uint64_t current = 0;
+
+[[noreturn]] void fail(const std::string& op, const std::string& what) {
+  std::fprintf(stderr, "fuzz: seed %llu, %s: %s\n", static_cast<unsigned long long>(current), op.c_str(), what.c_str());
+  std::abort();
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0 && !(std::isnan(a[i]) && std::isnan(b[i]))) return false;
+  return true;
+}
+
+bool close(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!std::isfinite(a[i]) || !std::isfinite(b[i])) continue;
+    const float scale = std::max({1.0f, std::fabs(a[i]), std::fabs(b[i])});
+    if (std::fabs(a[i] - b[i]) > 1e-2f * scale) return false;
+  }
+  return true;
+}
+
+// Runs a call in every way there is.  `sound`: whether it must be accepted.  `strange`: whether values are so odd that
+// rounding may decide between finite and infinite, so that only the runs of one instruction set must agree.
+void everywhere(const std::string& op, bool sound, bool strange, int callers,
+                const std::function<std::vector<float>(Run)>& call) {
+  const auto once = [&](Run run) {
+    Outcome outcome;
+    try {
+      outcome.values = call(run);
+    } catch (const flmr::Refused&) {
+      outcome.refused = true;
+    }
+    return outcome;
+  };
+  static const std::vector<std::string> isas = flmr::simd_names();
+  std::vector<Outcome> first;
+  for (const std::string& isa : isas) {
+    for (const int threads : {1, 3}) {
+      std::vector<Outcome> outcomes(static_cast<size_t>(callers));
+      std::vector<std::thread> others;
+      for (int c = 1; c < callers; ++c)
+        others.emplace_back([&, c] { outcomes[static_cast<size_t>(c)] = once({isa.c_str(), threads}); });
+      outcomes[0] = once({isa.c_str(), threads});
+      for (std::thread& other : others) other.join();
+      for (const Outcome& outcome : outcomes) {
+        if (outcome.refused == sound)
+          fail(op, std::string(sound ? "refused what is sound" : "accepted what is out of range") + " on " + isa);
+        if (threads == 1 && &outcome == &outcomes[0])
+          first.push_back(outcome);
+        else if (!same_bits(outcome.values, first.back().values))
+          fail(op, "another result with " + std::to_string(threads) + " threads or another caller on " + isa);
+      }
+    }
+    if (strange) continue;
+    if (!close(first.front().values, first.back().values)) fail(op, isa + " is far from " + isas.front());
+    if (first.size() > 2 && !same_bits(first[1].values, first.back().values)) fail(op, isa + " differs from " + isas[1]);
+  }
+  ++counts[op + (sound ? " accepted" : " refused")];
+}
+
+std::vector<float> listed(const Array<float>& values) { return {values.get(), values.get() + values.count()}; }
+
+template <class T>
+std::vector<float> listed_numbers(const T* values, int64_t count) {
+  return {values, values + count};
+}
+
+Array<uint32_t> wanted_items(Random& random, int64_t num_items) {
+  return numbers_below<uint32_t>(random, random.below(40), num_items, random.one_in(6) || num_items == 0);
+}
+
+void fuzz_score(Random& random, int callers) {
+  const int widths[] = {1, 2, 3, 4, 8};
+  const int nbits = widths[random.below(5)];
+  const int64_t dim = 1 + random.below(random.one_in(8) ? 300 : 40), rows = random.below(random.one_in(8) ? 70 : 12);
+  const int64_t num_items = random.below(40), num_centroids = 1 + random.below(20), bytes = (dim * nbits + 7) / 8;
+  const bool strange = random.one_in(6);
+  int64_t total;
+  const auto offsets = offsets_of(random, num_items, total, random.one_in(5));
+  const auto codes = numbers_below<uint32_t>(random, total, num_centroids, random.one_in(6));
+  const auto packed = bits<uint8_t>(random, total * bytes);
+  auto scales = bits<uint16_t>(random, total);
+  if (!strange)
+    for (int64_t t = 0; t < total; ++t) scales[t] = static_cast<uint16_t>(0x2000 + (scales[t] & 0x1FFF));
+  const auto centroids = floats(random, num_centroids * dim, strange), levels = floats(random, 1 << nbits, strange);
+  const auto query = floats(random, rows * dim, strange);
+  const auto items = wanted_items(random, num_items);
+  const flmr::Residuals vectors = {codes.get(), packed.get(),  scales.get(), centroids.get(), levels.get(),
+                                   total,       num_centroids, dim,          nbits};
+  everywhere("score", sound_items(items, offsets, total, codes.get(), num_centroids), strange, callers, [&](Run run) {
+    Array<float> out(items.count());
+    flmr::score(query.get(), rows, vectors, offsets.get(), num_items, items.get(), items.count(), out.get(), run);
+    return listed(out);
+  });
+}
+
+void fuzz_score_flat(Random& random, int callers) {
+  const int64_t dim = 1 + random.below(40), rows = random.below(12), num_items = random.below(40);
+  const bool half = random.one_in(2), strange = half || random.one_in(6);
+  int64_t total;
+  const auto offsets = offsets_of(random, num_items, total, random.one_in(4));
+  const auto halves = bits<uint16_t>(random, half ? total * dim : 0);
+  const auto singles = floats(random, half ? 0 : total * dim, strange);
+  const auto query = floats(random, rows * dim, strange);
+  const auto items = wanted_items(random, num_items);
+  const void* data = half ? static_cast<const void*>(halves.get()) : singles.get();
+  const uint32_t* no_codes = nullptr;
+  everywhere("score_flat", sound_items(items, offsets, total, no_codes, 0), strange, callers, [&](Run run) {
+    Array<float> out(items.count());
+    const flmr::Ragged documents = {{data, half, total, dim}, offsets.get(), num_items};
+    flmr::score_flat(query.get(), rows, documents, items.get(), items.count(), out.get(), run);
+    return listed(out);
+  });
+}
+
+void fuzz_maxsim(Random& random, int callers) {
+  const int64_t dim = 1 + random.below(40), queries = random.below(5), documents = random.below(12);
+  const bool strange = random.one_in(6);
+  int64_t rows, total;
+  const auto query_offsets = offsets_of(random, queries, rows, random.one_in(8));
+  const auto offsets = offsets_of(random, documents, total, random.one_in(8));
+  const auto query = floats(random, rows * dim, strange), vectors = floats(random, total * dim, strange);
+  bool sound = true;
+  int64_t begin, end;
+  for (int64_t i = 0; i < queries; ++i)
+    sound = sound && sound_range(query_offsets, static_cast<uint32_t>(i), rows, begin, end);
+  for (int64_t i = 0; i < documents; ++i)
+    sound = sound && sound_range(offsets, static_cast<uint32_t>(i), total, begin, end);
+  if (!sound && (queries == 0 || documents == 0)) return;  // nothing is followed, so either answer will do
+  everywhere("maxsim", sound, strange, callers, [&](Run run) {
+    Array<float> out(queries * documents);
+    flmr::maxsim({{query.get(), false, rows, dim}, query_offsets.get(), queries},
+                 {{vectors.get(), false, total, dim}, offsets.get(), documents}, out.get(), run);
+    return listed(out);
+  });
+}
+
+void fuzz_probe(Random& random, int callers) {
+  const int64_t num_centroids = random.below(60), rows = random.below(8), num_items = random.below(100);
+  const int64_t nprobe = 1 + random.below(random.one_in(4) ? num_centroids + 2 : 4);
+  int64_t total;
+  const auto offsets = offsets_of(random, num_centroids, total, random.one_in(4));
+  const bool listed_items = num_items > 0 || total == 0;
+  const auto items = numbers_below<uint32_t>(random, total, num_items, random.one_in(4) || !listed_items);
+  const auto scores = floats(random, rows * num_centroids, random.one_in(4));
+  bool sound = true;  // of the lists that are probed, which a plain sort tells
+  for (int64_t r = 0; r < rows; ++r) {
+    std::vector<int64_t> order;
+    for (int64_t c = 0; c < num_centroids; ++c)
+      if (scores[r * num_centroids + c] > -INFINITY) order.push_back(c);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return scores[r * num_centroids + a] > scores[r * num_centroids + b];
+    });
+    for (size_t i = 0; i < order.size() && static_cast<int64_t>(i) < nprobe; ++i) {
+      int64_t begin, end;
+      if (!sound_range(offsets, static_cast<uint32_t>(order[i]), total, begin, end)) sound = false;
+      for (int64_t j = begin; sound && j < end; ++j) sound = items[j] < num_items;
+    }
+  }
+  everywhere("probe", sound, false, callers, [&](Run run) {
+    const std::vector<uint32_t> found = flmr::probe(scores.get(), rows, num_centroids, offsets.get(), items.get(), total,
+                                                    nprobe, num_items, run);
+    return std::vector<float>(found.begin(), found.end());
+  });
+}
+
+void fuzz_approximate(Random& random, int callers) {
+  const int64_t num_centroids = 1 + random.below(60), rows = random.below(random.one_in(6) ? 140 : 20);
+  const int64_t num_items = random.below(40);
+  int64_t total;
+  const auto offsets = offsets_of(random, num_items, total, random.one_in(5));
+  const auto codes = numbers_below<uint32_t>(random, total, num_centroids, random.one_in(5));
+  const auto scores = floats(random, num_centroids * rows, false);
+  const auto items = wanted_items(random, num_items);
+  everywhere("approximate", sound_items(items, offsets, total, codes.get(), num_centroids), false, callers, [&](Run run) {
+    Array<float> out(items.count());
+    flmr::approximate(scores.get(), num_centroids, rows, codes.get(), total, offsets.get(), num_items, items.get(),
+                      items.count(), out.get(), run);
+    return listed(out);
+  });
+}
+
+void fuzz_residual(Random& random, int callers) {
+  const int widths[] = {1, 2, 3, 4, 8};
+  const int nbits = widths[random.below(5)];
+  const int64_t dim = 1 + random.below(80), count = random.below(12), bytes = (dim * nbits + 7) / 8;
+  const bool strange = random.one_in(4);
+  Array<float> levels = floats(random, 1 << nbits, false);
+  std::sort(levels.get(), levels.get() + levels.count());
+  const auto residuals = floats(random, count * dim, strange);
+  const auto packed = bits<uint8_t>(random, count * bytes);
+  const auto scales = bits<uint16_t>(random, count);
+  everywhere("quantize", true, true, callers, [&](Run run) {
+    Array<uint8_t> out(count * bytes);
+    Array<uint16_t> lengths(count);
+    try {
+      flmr::quantize(residuals.get(), count, dim, levels.get(), nbits, out.get(), lengths.get(), run);
+    } catch (const flmr::Refused&) {
+      if (!strange) fail("quantize", "refused finite residuals");
+      return std::vector<float>();
+    }
+    std::vector<float> all = listed_numbers(out.get(), out.count()), more = listed_numbers(lengths.get(), count);
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  });
+  everywhere("dequantize", true, true, callers, [&](Run run) {
+    Array<float> out(count * dim);
+    flmr::dequantize(packed.get(), scales.get(), count, dim, levels.get(), nbits, out.get(), run);
+    return listed(out);
+  });
+  Array<uint8_t> numbers(count * dim), again(count * bytes);
+  flmr::unpack(packed.get(), count, dim, nbits, numbers.get());
+  flmr::pack(numbers.get(), count, dim, nbits, again.get());
+  Array<uint8_t> twice(count * dim);
+  flmr::unpack(again.get(), count, dim, nbits, twice.get());
+  if (count && std::memcmp(numbers.get(), twice.get(), static_cast<size_t>(count * dim)) != 0)
+    fail("pack", "unpack does not give back what was packed");
+  ++counts["pack accepted"];
+}
+
+void fuzz_assign(Random& random, int callers) {
+  const int64_t dim = 1 + random.below(40), count = random.below(150), num_centroids = 1 + random.below(30);
+  const auto vectors = floats(random, count * dim, false), centroids = floats(random, num_centroids * dim, false);
+  everywhere("assign", true, true, callers, [&](Run run) {
+    Array<uint32_t> codes(count);
+    Array<float> distances(count);
+    flmr::assign({vectors.get(), false, count, dim}, centroids.get(), num_centroids, codes.get(), distances.get(), run);
+    for (int64_t t = 0; t < count; ++t)
+      if (codes[t] >= num_centroids) fail("assign", "a code that is no centroid");
+    return listed_numbers(codes.get(), count);
+  });
+}
+
+void fuzz_topk(Random& random, int callers) {
+  const int64_t count = random.below(400), k = random.below(40);
+  const auto scores = floats(random, count, random.one_in(2));
+  for (int64_t i = 0; i < count; i += 1 + random.below(5)) scores[i] = std::round(scores[i]);  // ties
+  const auto ranks = bits<int64_t>(random, count);
+  const bool ranked = random.one_in(2);
+  everywhere("topk", true, false, callers, [&](Run run) {
+    Array<int64_t> rows(std::min(k, count));
+    const int64_t found = flmr::topk(scores.get(), count, ranked ? ranks.get() : nullptr, k, rows.get(), run.isa);
+    if (found > rows.count()) fail("topk", "more rows than were asked for");
+    return listed_numbers(rows.get(), found);
+  });
+}
+
+void execute(uint64_t seed, int callers) {
+  current = seed;
+  Random random(seed);
+  void (*const ops[])(Random&, int) = {fuzz_score,    fuzz_score,  fuzz_score_flat, fuzz_maxsim, fuzz_probe,
+                                       fuzz_approximate, fuzz_residual, fuzz_assign,     fuzz_topk};
+  ops[random.below(9)](random, callers);
+}
+
+// Reads one past the end of an array, as a kernel that trusts a code would.
+int overrun() {
+  const Array<float> centroids(8);
+  volatile int64_t code = 8;
+  std::printf("%g\n", static_cast<double>(centroids.get()[code]));
+  return 0;
+}
+
+// Lets the workers of one call add to a plain number.
+int race() {
+  int64_t total = 0;
+  flmr::share(100000, 4, [&](flmr::Units& units) {
+    for (int64_t unit; units.take(unit);) total += unit;
+  });
+  std::printf("%lld\n", static_cast<long long>(total));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  double seconds = 0;
+  uint64_t count = 0, seed = 0;
+  int callers = 1;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--overrun") return overrun();
+    if (name == "--race") return race();
+    if (i + 1 == argc) return std::fprintf(stderr, "fuzz: %s needs a value\n", argv[i]), 2;
+    const char* value = argv[++i];
+    if (name == "--seconds") seconds = std::atof(value);
+    else if (name == "--count") count = std::strtoull(value, nullptr, 10);
+    else if (name == "--seed") seed = std::strtoull(value, nullptr, 10);
+    else if (name == "--callers") callers = std::max(1, std::atoi(value));
+    else return std::fprintf(stderr, "fuzz: %s is no option\n", name.c_str()), 2;
+  }
+  if (seconds <= 0 && count == 0) return std::fprintf(stderr, "fuzz: say --seconds or --count\n"), 2;
+  using Clock = std::chrono::steady_clock;
+  const auto began = Clock::now();
+  const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - began).count(); };
+  uint64_t done = 0;
+  while ((count == 0 || done < count) && (seconds <= 0 || elapsed() < seconds)) execute(seed + done++, callers);
+  std::printf("{\"campaign\": \"kernels\", \"executions\": %llu, \"first_seed\": %llu, \"seconds\": %.1f",
+              static_cast<unsigned long long>(done), static_cast<unsigned long long>(seed), elapsed());
+  for (const auto& [name, times] : counts) std::printf(",\n \"%s\": %lld", name.c_str(), static_cast<long long>(times));
+  std::printf("}\n");
+  return 0;
+}
