@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.search_rows import read
-from benchmarks.search_workers import ENGINES, ROOT
+from benchmarks.search_workers import ENGINES, OURS, ROOT
 
 Record = dict[str, str]
 
@@ -41,12 +41,13 @@ def draw(rows: Path, figure: Path) -> None:
         _draw_panel(axis, [row for row in found if _panel(row) == panel])
     named = [axis.get_legend_handles_labels() for axis in axes.flat]
     handles = dict(pair for drawn, labels in named for pair in zip(labels, drawn, strict=True))
-    plot.legend(handles.values(), handles.keys(), loc="lower center", ncol=5, fontsize=8, frameon=False)
+    beside = 2 * columns
+    below = 0.1 + 0.18 * -(-len(handles) // beside)  # inches of the legend
+    plot.legend(handles.values(), handles.keys(), loc="lower center", ncol=beside, fontsize=8, frameon=False)
     newest = max(found, key=lambda row: row["date"])
-    plot.suptitle(
-        f"Recall against exact float32 MaxSim, 1 thread ({newest['machine']}; {newest['date'][:10]})", fontsize=9
-    )
-    plot.tight_layout(rect=(0, 0.04 + 0.05 / lines, 1, 0.98))
+    machine = newest["machine"].split(",")
+    plot.suptitle(f"1 thread of {machine[0]} ({machine[-1].strip()}), {newest['date'][:10]}", fontsize=9)
+    plot.tight_layout(rect=(0, below / plot.get_figheight(), 1, 0.99))
     figure.parent.mkdir(parents=True, exist_ok=True)
     plot.savefig(figure, dpi=110)
     pyplot.close(plot)
@@ -55,15 +56,16 @@ def draw(rows: Path, figure: Path) -> None:
 def _draw_panel(axis: Any, rows: Sequence[Record]) -> None:
     name, _, k = _panel(rows[0])
     axis.set_title(f"{name}: {int(rows[0]['documents']):,} documents, {rows[0]['query_rows']} query rows", fontsize=9)
-    for number, engine in enumerate(ENGINES):
+    colours = _colours()
+    for engine in ENGINES:
         own = sorted((row for row in rows if row["engine"] == engine), key=lambda row: float(row["median"]))
         if not own:
             continue
         middle, recalls = [float(row["median"]) for row in own], [float(row["recall"]) for row in own]
         least = [at - float(row["least"]) for at, row in zip(middle, own, strict=True)]
         most = [float(row["most"]) - at for at, row in zip(middle, own, strict=True)]
-        ours = engine.startswith("flmr")
-        style = {"color": f"C{number % 10}", "linewidth": 1.8 if ours else 1.0, "linestyle": "-" if ours else "--"}
+        ours = engine in OURS
+        style = {"color": colours[engine], "linewidth": 1.8 if ours else 1.0, "linestyle": "-" if ours else "--"}
         bars = axis.errorbar(middle, recalls, xerr=[least, most], marker=".", markersize=4, label=engine, **style)
         default = [at for at, row in enumerate(own) if row["setting"] == "default"]
         axis.plot(
@@ -78,6 +80,16 @@ def _draw_panel(axis: Any, rows: Sequence[Record]) -> None:
     axis.set_ylabel(f"recall@{k}", fontsize=8)
     axis.set_ylim(0, 1.02)
     axis.grid(alpha=0.3)
+
+
+def _colours() -> dict[str, Any]:
+    """Ours from yellow to red, the others as they come."""
+    from matplotlib import colormaps
+
+    others = [name for name in ENGINES if name not in OURS]
+    warm = {name: colormaps["YlOrRd"](0.35 + 0.6 * place / len(OURS)) for place, name in enumerate(OURS)}
+    cold = ("tab:blue", "tab:green", "tab:purple", "tab:cyan", "tab:gray", "black", "tab:brown")
+    return warm | dict(zip(others, cold, strict=True))
 
 
 def _panel(row: Record) -> tuple[str, str, str]:
