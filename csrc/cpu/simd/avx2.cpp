@@ -49,6 +49,37 @@ static inline Vec levels_at(const uint8_t* packed, int64_t d, const float* table
   }
 }
 
+using Ints = __m256i;
+static inline Ints load_ints(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+static inline void store_ints(int32_t* p, Ints v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+static inline Vec to_floats(Ints v) { return _mm256_cvtepi32_ps(v); }
+
+// Bytes are multiplied as pairs of 16-bit numbers: products of bytes would be added with saturation.
+using Cell = int16_t;
+constexpr int kGroup = 2;
+constexpr int kByteSums = 12;
+static inline Ints group_at(const uint8_t* p) { return _mm256_set1_epi32(p[0] | p[1] << 16); }
+static inline Ints dot_group(Ints sum, const Cell* cells, Ints token) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(cells)), token));
+}
+
+using Bytes = __m256i;
+static inline Bytes load_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+static inline void store_bytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+static inline Bytes fill_bytes(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+static inline Bytes add_bytes(Bytes v, uint8_t x) { return _mm256_adds_epu8(v, fill_bytes(x)); }
+static inline Bytes most_bytes(Bytes a, Bytes b) { return _mm256_max_epu8(a, b); }
+static inline uint32_t at_least_mask(Bytes a, Bytes b) {
+  return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(a, b), a)));
+}
+
+template <int nbits>
+static inline void level_row_by_table(const uint8_t*, int64_t, const uint8_t*, uint8_t*);
+template <int nbits>
+static inline void level_row(const uint8_t* packed, int64_t dim, const uint8_t*, const uint8_t* wide, uint8_t* out) {
+  level_row_by_table<nbits>(packed, dim, wide, out);
+}
+
 }  // namespace
 
 #include "body.h"

@@ -1,6 +1,6 @@
 // The loops of simd.h, written once.  Included by scalar.cpp, avx2.cpp, avx512.cpp and neon.cpp after each has defined,
 // in an unnamed namespace: Vec, kLanes, kPanelVectors, kName and load, store, broadcast, broadcast_bits, fma, max, less,
-// select, widen_lanes, any_at_least and levels_at<nbits>.
+// select, widen_lanes, any_at_least and levels_at<nbits>, and what bytes.h asks for.
 //
 // Everything here has internal linkage and nothing of the standard library is used: a template or inline function
 // compiled with AVX-512 flags could otherwise be the copy that the linker keeps for every caller.
@@ -216,7 +216,11 @@ static int64_t find(const float* scores, int64_t begin, int64_t count, float thr
   return i;
 }
 
-constexpr flmr::Simd kTable = {kName, kLanes,     kPanelVectors, dots,   max_into, nearest,
-                               gather_max, widen, unpack,        bucket, find};
+#include "bytes.h"
+
+constexpr flmr::Simd kTable = {
+    kName,  kLanes,     kPanelVectors,   dots,       max_into,  nearest,     gather_max, widen,      unpack,   bucket,
+    find,   level_rows, byte_panel_size, pack_bytes, byte_dots, byte_scores, byte_best,  byte_round, byte_max, byte_select,
+    most_code};
 
 }  // namespace

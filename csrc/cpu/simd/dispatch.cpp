@@ -11,6 +11,7 @@ const Simd* simd_scalar();
 #if defined(__x86_64__)
 const Simd* simd_avx2();
 const Simd* simd_avx512();
+const Simd* simd_avx512vnni();
 #elif defined(__aarch64__)
 const Simd* simd_neon();
 #endif
@@ -24,8 +25,11 @@ std::vector<const Simd*> tables() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
     found.push_back(simd_avx2());
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
       found.push_back(simd_avx512());
+      if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi"))
+        found.push_back(simd_avx512vnni());
+    }
   }
 #elif defined(__aarch64__)
   found.push_back(simd_neon());

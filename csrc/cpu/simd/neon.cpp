@@ -44,6 +44,47 @@ static inline Vec levels_at(const uint8_t* packed, int64_t d, const float* table
   return load(levels);
 }
 
+using Ints = int32x4_t;
+static inline Ints load_ints(const int32_t* p) { return vld1q_s32(p); }
+static inline void store_ints(int32_t* p, Ints v) { vst1q_s32(p, v); }
+static inline Vec to_floats(Ints v) { return vcvtq_f32_s32(v); }
+
+using Cell = int16_t;
+constexpr int kGroup = 1;
+constexpr int kByteSums = 24;
+static inline int16_t group_at(const uint8_t* p) { return *p; }
+static inline Ints dot_group(Ints sum, const Cell* cells, int16_t token) { return vmlal_n_s16(sum, vld1_s16(cells), token); }
+
+using Bytes = uint8x16x2_t;
+static inline Bytes load_bytes(const uint8_t* p) { return {{vld1q_u8(p), vld1q_u8(p + 16)}}; }
+static inline void store_bytes(uint8_t* p, Bytes v) {
+  vst1q_u8(p, v.val[0]);
+  vst1q_u8(p + 16, v.val[1]);
+}
+static inline Bytes fill_bytes(uint8_t x) { return {{vdupq_n_u8(x), vdupq_n_u8(x)}}; }
+static inline Bytes add_bytes(Bytes v, uint8_t x) {
+  return {{vqaddq_u8(v.val[0], vdupq_n_u8(x)), vqaddq_u8(v.val[1], vdupq_n_u8(x))}};
+}
+static inline Bytes most_bytes(Bytes a, Bytes b) {
+  return {{vmaxq_u8(a.val[0], b.val[0]), vmaxq_u8(a.val[1], b.val[1])}};
+}
+static inline uint32_t at_least_mask(Bytes a, Bytes b) {
+  const uint8x16_t bits = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  uint32_t mask = 0;
+  for (int half = 0; half < 2; ++half) {
+    const uint8x16_t set = vandq_u8(vcgeq_u8(a.val[half], b.val[half]), bits);
+    mask |= static_cast<uint32_t>(vaddv_u8(vget_low_u8(set)) | vaddv_u8(vget_high_u8(set)) << 8) << (16 * half);
+  }
+  return mask;
+}
+
+template <int nbits>
+static inline void level_row_by_table(const uint8_t*, int64_t, const uint8_t*, uint8_t*);
+template <int nbits>
+static inline void level_row(const uint8_t* packed, int64_t dim, const uint8_t*, const uint8_t* wide, uint8_t* out) {
+  level_row_by_table<nbits>(packed, dim, wide, out);
+}
+
 }  // namespace
 
 #include "body.h"

@@ -38,6 +38,52 @@ static inline Vec levels_at(const uint8_t* packed, int64_t d, const float* table
   return table[(word >> (bit & 7)) & ((1u << nbits) - 1)];
 }
 
+using Ints = int32_t;
+static inline Ints load_ints(const int32_t* p) { return *p; }
+static inline void store_ints(int32_t* p, Ints v) { *p = v; }
+static inline Vec to_floats(Ints v) { return static_cast<float>(v); }
+
+using Cell = int16_t;
+constexpr int kGroup = 1;
+constexpr int kByteSums = 32;
+static inline int32_t group_at(const uint8_t* p) { return *p; }
+static inline Ints dot_group(Ints sum, const Cell* cells, int32_t token) { return sum + *cells * token; }
+
+struct Bytes {
+  uint8_t at[32];
+};
+static inline Bytes load_bytes(const uint8_t* p) {
+  Bytes v;
+  __builtin_memcpy(v.at, p, 32);
+  return v;
+}
+static inline void store_bytes(uint8_t* p, Bytes v) { __builtin_memcpy(p, v.at, 32); }
+static inline Bytes fill_bytes(uint8_t x) {
+  Bytes v;
+  for (uint8_t& byte : v.at) byte = x;
+  return v;
+}
+static inline Bytes add_bytes(Bytes v, uint8_t x) {
+  for (uint8_t& byte : v.at) byte = static_cast<uint8_t>(byte + x > 255 ? 255 : byte + x);
+  return v;
+}
+static inline Bytes most_bytes(Bytes a, Bytes b) {
+  for (int i = 0; i < 32; ++i) a.at[i] = a.at[i] > b.at[i] ? a.at[i] : b.at[i];
+  return a;
+}
+static inline uint32_t at_least_mask(Bytes a, Bytes b) {
+  uint32_t mask = 0;
+  for (int i = 0; i < 32; ++i) mask |= static_cast<uint32_t>(a.at[i] >= b.at[i]) << i;
+  return mask;
+}
+
+template <int nbits>
+static inline void level_row_by_table(const uint8_t*, int64_t, const uint8_t*, uint8_t*);
+template <int nbits>
+static inline void level_row(const uint8_t* packed, int64_t dim, const uint8_t*, const uint8_t* wide, uint8_t* out) {
+  level_row_by_table<nbits>(packed, dim, wide, out);
+}
+
 }  // namespace
 
 #include "body.h"

@@ -41,6 +41,43 @@ struct Simd {
 
   // First i >= begin with scores[i] >= threshold, or count.
   int64_t (*find)(const float* scores, int64_t begin, int64_t count, float threshold);
+
+  // Bytes.  A block is 32 query rows; rows that are not there have steps and values of 0.
+
+  // out[i][d] = 128 + level of dimension d of packed row rows[i] (null: row i).  table: 64 levels + 128.  wide: the same
+  // for several dimensions at once, made by wide_levels.  nbits 8: the bytes as they are.
+  void (*level_rows)(const uint8_t* packed, const int32_t* rows, int64_t count, int64_t dim, int nbits,
+                     const uint8_t* table, const uint8_t* wide, int64_t stride, uint8_t* out);
+
+  // A panel holds 32 rows of int8, laid out as this instruction set multiplies them.
+  int64_t (*byte_panel_size)(int64_t dim);
+  void (*pack_bytes)(const int8_t* rows, int64_t dim, void* panel);
+
+  // out[token][row] = start[row] + sum over d of tile[token][d] * panel[row][d]; tile rows are readable up to a multiple
+  // of four dimensions.
+  void (*byte_dots)(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
+                    int64_t dim, int32_t* out);
+
+  // out[i][row] = (high + low * low_share) * (steps[row] * scales[i]); low may be null.
+  void (*byte_scores)(const int32_t* high, const int32_t* low, float low_share, const float* steps,
+                      const float* scales, int64_t count, float* out);
+
+  // best[row] = max(best[row], table[codes[i]][row] + the value of byte_scores).
+  void (*byte_best)(const int32_t* high, const int32_t* low, float low_share, const float* steps, const float* scales,
+                    const float* table, const uint16_t* codes, int64_t count, float* best);
+
+  // out[i][row] = round((scores[i][row] - lows[row]) * factor), kept within 0 .. top.
+  void (*byte_round)(const float* scores, const float* lows, float factor, float top, int64_t count, uint8_t* out);
+
+  // best[row] = max over i of table[codes[i]][row] + bonus[scales[i]], at most 255; 0 where count is 0.
+  void (*byte_max)(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
+                   int64_t count, uint8_t* best);
+
+  // Numbers i for which that value reaches least[row] in any of the rows whose bit is set; returns how many.
+  int64_t (*byte_select)(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
+                         int64_t count, const uint8_t* least, uint32_t rows, int32_t* kept);
+
+  uint32_t (*most_code)(const uint16_t* codes, int64_t count);
 };
 
 const Simd& simd(const char* name);  // throws Refused for a name that is not in simd_names()

@@ -1,0 +1,185 @@
+// The byte loops of simd.h, written once, for blocks of 32 query rows.  Included by body.h after each instruction set has
+// defined, in an unnamed namespace: Ints (kLanes int32), load_ints, store_ints, to_floats; Cell and kGroup (the type of a
+// panel's cell and how many dimensions one step multiplies), group_at, dot_group; Bytes (32 uint8), load_bytes,
+// store_bytes, fill_bytes, add_bytes, most_bytes, at_least_mask; and level_row.
+//
+// All sums are of integers, and the few floating-point steps are the same everywhere: every instruction set gives the
+// same bits.  Internal linkage only, nothing of the standard library (see body.h).
+
+constexpr int kBlock = 32;
+constexpr int kByteVectors = kBlock / kLanes;
+// Sums held at once: 24 of AVX-512's and NEON's 32 registers, 12 of AVX2's 16.
+constexpr int kByteTokens = kByteVectors >= 32 ? 1 : kByteSums / kByteVectors;
+
+static int64_t byte_panel_size(int64_t dim) {
+  return (dim + kGroup - 1) / kGroup * kGroup * kBlock * static_cast<int64_t>(sizeof(Cell));
+}
+
+// panel[step][row][dimension in the group]; dimensions beyond the last hold zeros.
+static void pack_bytes(const int8_t* rows, int64_t dim, void* panel) {
+  Cell* cells = static_cast<Cell*>(panel);
+  const int64_t steps = (dim + kGroup - 1) / kGroup;
+  for (int64_t s = 0; s < steps; ++s)
+    for (int row = 0; row < kBlock; ++row)
+      for (int g = 0; g < kGroup; ++g) {
+        const int64_t d = s * kGroup + g;
+        cells[(s * kBlock + row) * kGroup + g] = d < dim ? static_cast<Cell>(rows[row * dim + d]) : Cell{0};
+      }
+}
+
+template <int tokens>
+static inline void byte_dots_tile(const Cell* panel, const int32_t* start, const uint8_t* tile, int64_t stride,
+                                  int64_t steps, int32_t* out) {
+  Ints sums[tokens][kByteVectors];
+#pragma GCC unroll 32
+  for (int t = 0; t < tokens; ++t)
+#pragma GCC unroll 32
+    for (int v = 0; v < kByteVectors; ++v) sums[t][v] = load_ints(start + v * kLanes);
+  for (int64_t s = 0; s < steps; ++s) {
+    const Cell* cells = panel + s * kBlock * kGroup;
+#pragma GCC unroll 32
+    for (int t = 0; t < tokens; ++t) {
+      const auto token = group_at(tile + t * stride + s * kGroup);
+#pragma GCC unroll 32
+      for (int v = 0; v < kByteVectors; ++v) sums[t][v] = dot_group(sums[t][v], cells + v * kLanes * kGroup, token);
+    }
+  }
+#pragma GCC unroll 32
+  for (int t = 0; t < tokens; ++t)
+#pragma GCC unroll 32
+    for (int v = 0; v < kByteVectors; ++v) store_ints(out + t * kBlock + v * kLanes, sums[t][v]);
+}
+
+static void byte_dots(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
+                      int64_t dim, int32_t* out) {
+  const Cell* cells = static_cast<const Cell*>(panel);
+  const int64_t steps = (dim + kGroup - 1) / kGroup;
+  int64_t t = 0;
+  for (; t + kByteTokens <= tokens; t += kByteTokens)
+    byte_dots_tile<kByteTokens>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
+  if constexpr (kByteTokens > 4)
+    for (; t + 4 <= tokens; t += 4) byte_dots_tile<4>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
+  for (; t < tokens; ++t) byte_dots_tile<1>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
+}
+
+static inline Vec whole(const int32_t* high, const int32_t* low, float low_share) {
+  const Vec value = to_floats(load_ints(high));
+  return low ? add(value, mul(to_floats(load_ints(low)), broadcast(low_share))) : value;
+}
+
+static void byte_scores(const int32_t* high, const int32_t* low, float low_share, const float* steps,
+                        const float* scales, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i)
+    for (int v = 0; v < kBlock; v += kLanes) {
+      const int64_t place = i * kBlock + v;
+      const Vec factor = mul(load(steps + v), broadcast(scales[i]));
+      store(out + place, mul(whole(high + place, low ? low + place : nullptr, low_share), factor));
+    }
+}
+
+static void byte_best(const int32_t* high, const int32_t* low, float low_share, const float* steps,
+                      const float* scales, const float* table, const uint16_t* codes, int64_t count, float* best) {
+  Vec most[kByteVectors];
+#pragma GCC unroll 32
+  for (int v = 0; v < kByteVectors; ++v) most[v] = load(best + v * kLanes);
+  for (int64_t i = 0; i < count; ++i) {
+    const float* base = table + static_cast<int64_t>(codes[i]) * kBlock;
+#pragma GCC unroll 32
+    for (int v = 0; v < kByteVectors; ++v) {
+      const int64_t place = i * kBlock + v * kLanes;
+      const Vec factor = mul(load(steps + v * kLanes), broadcast(scales[i]));
+      const Vec residual = mul(whole(high + place, low ? low + place : nullptr, low_share), factor);
+      most[v] = max(add(load(base + v * kLanes), residual), most[v]);
+    }
+  }
+#pragma GCC unroll 32
+  for (int v = 0; v < kByteVectors; ++v) store(best + v * kLanes, most[v]);
+}
+
+static void byte_round(const float* scores, const float* lows, float factor, float top, int64_t count, uint8_t* out) {
+  for (int64_t i = 0; i < count; ++i)
+    for (int row = 0; row < kBlock; ++row) {
+      const float value = (scores[i * kBlock + row] - lows[row]) * factor + 0.5f;
+      const float kept = value < 0.0f ? 0.0f : value > top ? top : value;
+      out[i * kBlock + row] = static_cast<uint8_t>(static_cast<int32_t>(kept));
+    }
+}
+
+static void byte_max(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
+                     int64_t count, uint8_t* best) {
+  Bytes even = fill_bytes(0), odd = fill_bytes(0);
+  int64_t i = 0;
+  for (; i + 2 <= count; i += 2) {  // two chains hide the latency of the table
+    even = most_bytes(even, add_bytes(load_bytes(table + static_cast<int64_t>(codes[i]) * kBlock), bonus[scales[i]]));
+    odd = most_bytes(odd, add_bytes(load_bytes(table + static_cast<int64_t>(codes[i + 1]) * kBlock), bonus[scales[i + 1]]));
+  }
+  if (i < count)
+    even = most_bytes(even, add_bytes(load_bytes(table + static_cast<int64_t>(codes[i]) * kBlock), bonus[scales[i]]));
+  store_bytes(best, most_bytes(even, odd));
+}
+
+static int64_t byte_select(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
+                           int64_t count, const uint8_t* least, uint32_t rows, int32_t* kept) {
+  const Bytes bound = load_bytes(least);
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const Bytes value = add_bytes(load_bytes(table + static_cast<int64_t>(codes[i]) * kBlock), bonus[scales[i]]);
+    kept[found] = static_cast<int32_t>(i);
+    found += (at_least_mask(value, bound) & rows) != 0;
+  }
+  return found;
+}
+
+static uint32_t most_code(const uint16_t* codes, int64_t count) {
+  uint16_t most = 0;
+  for (int64_t i = 0; i < count; ++i) most = codes[i] > most ? codes[i] : most;
+  return most;
+}
+
+// A window is the six newest bits of a row's bit stream, the newest highest; before the first bit there are zeros.  One
+// look-up yields `kTogether` dimensions: the key is their bits and the window's older ones below them.
+template <int nbits>
+struct Together {
+  static constexpr int dims = nbits <= 2 ? 4 : 2;
+  static constexpr int key_bits = dims * nbits + 6 - nbits;
+};
+
+template <int nbits>
+static inline void level_row_by_table(const uint8_t* packed, int64_t dim, const uint8_t* wide, uint8_t* out) {
+  constexpr int dims = Together<nbits>::dims, key_bits = Together<nbits>::key_bits;
+  const int64_t bytes = (dim * nbits + 7) / 8;
+  uint64_t held = 0;  // the stream from the oldest bit that matters; the 6 - nbits oldest come before the next dimension
+  int have = 6 - nbits;
+  int64_t next = 0;
+  for (int64_t d = 0; d < dim; d += dims) {
+    while (have < key_bits) {
+      held |= static_cast<uint64_t>(next < bytes ? packed[next] : 0) << have;
+      ++next;
+      have += 8;
+    }
+    const uint8_t* found = wide + (held & ((uint64_t{1} << key_bits) - 1)) * dims;
+    const int64_t count = dim - d < dims ? dim - d : dims;
+    if (count == dims)
+      __builtin_memcpy(out + d, found, dims);
+    else
+      for (int64_t j = 0; j < count; ++j) out[d + j] = found[j];
+    held >>= dims * nbits;
+    have -= dims * nbits;
+  }
+}
+
+static void level_rows(const uint8_t* packed, const int32_t* rows, int64_t count, int64_t dim, int nbits,
+                       const uint8_t* table, const uint8_t* wide, int64_t stride, uint8_t* out) {
+  const int64_t bytes = (dim * nbits + 7) / 8;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t* row = packed + (rows ? rows[i] : i) * bytes;
+    uint8_t* place = out + i * stride;
+    switch (nbits) {
+      case 1: level_row<1>(row, dim, table, wide, place); break;
+      case 2: level_row<2>(row, dim, table, wide, place); break;
+      case 3: level_row<3>(row, dim, table, wide, place); break;
+      case 4: level_row<4>(row, dim, table, wide, place); break;
+      default: __builtin_memcpy(place, row, static_cast<size_t>(dim));
+    }
+  }
+}
