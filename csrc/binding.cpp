@@ -90,6 +90,28 @@ void assign(Vectors vectors, In<float, 2> centroids, Out<uint32_t, 1> codes, Out
   flmr::assign(rows, centroids.data(), size(centroids, 0), codes.data(), distances.data(), run);
 }
 
+void assign_rounded(Vectors vectors, In<int8_t, 2> centroids, In<float, 1> scales, Out<uint16_t, 1> codes,
+                    Out<float, 1> distances, int threads, const std::string& isa) {
+  const flmr::Rows rows = rows_of(vectors);
+  need(size(centroids, 1) == rows.dim && centroids.shape(0) > 0, "centroids have the wrong shape");
+  need(size(centroids, 0) <= 65536, "there are more than 65,536 centroids");
+  need(scales.shape(0) == centroids.shape(0), "centroids and scales disagree in K");
+  need(size(codes, 0) == rows.count && size(distances, 0) == rows.count, "results have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::assign_rounded(rows, centroids.data(), scales.data(), size(centroids, 0), codes.data(), distances.data(), run);
+}
+
+void means(Vectors vectors, In<uint16_t, 1> codes, Out<float, 2> means, Out<int64_t, 1> counts, int threads,
+           const std::string& isa) {
+  const flmr::Rows rows = rows_of(vectors);
+  need(size(codes, 0) == rows.count, "vectors and codes disagree in T");
+  need(size(means, 1) == rows.dim && counts.shape(0) == means.shape(0), "results have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::means(rows, codes.data(), size(means, 0), means.data(), counts.data(), run);
+}
+
 void pack(In<uint8_t, 2> levels, int nbits, Out<uint8_t, 2> packed) {
   need_packed(packed.shape(1), levels.shape(1), nbits);
   need(packed.shape(0) == levels.shape(0), "packed has the wrong shape");
@@ -195,6 +217,10 @@ NB_MODULE(_native, m) {
         "document_offsets"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("assign", &assign, "vectors"_a.noconvert(), "centroids"_a.noconvert(), "codes"_a.noconvert(),
         "distances"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("assign_rounded", &assign_rounded, "vectors"_a.noconvert(), "centroids"_a.noconvert(), "scales"_a.noconvert(),
+        "codes"_a.noconvert(), "distances"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("means", &means, "vectors"_a.noconvert(), "codes"_a.noconvert(), "means"_a.noconvert(),
+        "counts"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("pack", &pack, "levels"_a.noconvert(), "nbits"_a, "packed"_a.noconvert());
   m.def("unpack", &unpack, "packed"_a.noconvert(), "nbits"_a, "levels"_a.noconvert());
   m.def("quantize", &quantize, "residuals"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a, "packed"_a.noconvert(),

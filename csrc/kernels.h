@@ -58,6 +58,15 @@ void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Run r
 void assign(const Rows& vectors, const float* centroids, int64_t num_centroids, uint32_t* codes, float* distances,
             Run run);
 
+// The same with vectors and centroids as bytes times a scale each: centroid c is scales[c] * centroids[c][d], a vector is
+// rounded to the like here.  Of centroids that are equally near but for that rounding any may win; the distances are to
+// the winners.  A vector with NaN or infinity gets row 0.  num_centroids <= 65,536.
+void assign_rounded(const Rows& vectors, const int8_t* centroids, const float* scales, int64_t num_centroids,
+                    uint16_t* codes, float* distances, Run run);
+
+// Mean of the vectors of each code, zero where there are none, and their number.
+void means(const Rows& vectors, const uint16_t* codes, int64_t num_centroids, float* means, int64_t* counts, Run run);
+
 void pack(const uint8_t* levels, int64_t count, int64_t dim, int nbits, uint8_t* packed);
 void unpack(const uint8_t* packed, int64_t count, int64_t dim, int nbits, uint8_t* levels);
 void quantize(const float* residuals, int64_t count, int64_t dim, const float* levels, int nbits, uint8_t* packed,

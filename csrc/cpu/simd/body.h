@@ -219,8 +219,8 @@ static int64_t find(const float* scores, int64_t begin, int64_t count, float thr
 #include "bytes.h"
 
 constexpr flmr::Simd kTable = {
-    kName,  kLanes,     kPanelVectors,   dots,       max_into,  nearest,     gather_max, widen,      unpack,   bucket,
-    find,   level_rows, byte_panel_size, pack_bytes, byte_dots, byte_scores, byte_best,  byte_round, byte_max, byte_select,
-    most_code};
+    kName,      kLanes,      kPanelVectors, dots,      max_into,  nearest,     gather_max, widen,
+    unpack,     bucket,      find,          level_rows, byte_panel_size, pack_bytes, byte_dots,  byte_nearest,
+    byte_scores, byte_best,  byte_round,    byte_max,  byte_select, most_code};
 
 }  // namespace

@@ -27,10 +27,10 @@ static void pack_bytes(const int8_t* rows, int64_t dim, void* panel) {
       }
 }
 
+// sums[token][row] = start[row] + the products of `tokens` tokens with all rows of a panel.
 template <int tokens>
-static inline void byte_dots_tile(const Cell* panel, const int32_t* start, const uint8_t* tile, int64_t stride,
-                                  int64_t steps, int32_t* out) {
-  Ints sums[tokens][kByteVectors];
+static inline void byte_sums(const Cell* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t steps,
+                             Ints (&sums)[tokens][kByteVectors]) {
 #pragma GCC unroll 32
   for (int t = 0; t < tokens; ++t)
 #pragma GCC unroll 32
@@ -44,6 +44,13 @@ static inline void byte_dots_tile(const Cell* panel, const int32_t* start, const
       for (int v = 0; v < kByteVectors; ++v) sums[t][v] = dot_group(sums[t][v], cells + v * kLanes * kGroup, token);
     }
   }
+}
+
+template <int tokens>
+static inline void byte_dots_tile(const Cell* panel, const int32_t* start, const uint8_t* tile, int64_t stride,
+                                  int64_t steps, int32_t* out) {
+  Ints sums[tokens][kByteVectors];
+  byte_sums<tokens>(panel, start, tile, stride, steps, sums);
 #pragma GCC unroll 32
   for (int t = 0; t < tokens; ++t)
 #pragma GCC unroll 32
@@ -60,6 +67,47 @@ static void byte_dots(const void* panel, const int32_t* start, const uint8_t* ti
   if constexpr (kByteTokens > 4)
     for (; t + 4 <= tokens; t += 4) byte_dots_tile<4>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
   for (; t < tokens; ++t) byte_dots_tile<1>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
+}
+
+template <int tokens>
+static inline void byte_nearest_tile(const Cell* panel, const int32_t* start, const uint8_t* tile, int64_t stride,
+                                     int64_t steps, const float* half_norms, const float* scales, const float* inverses,
+                                     uint32_t first, float* best, float* code) {
+  Ints sums[tokens][kByteVectors];
+  byte_sums<tokens>(panel, start, tile, stride, steps, sums);
+#pragma GCC unroll 32
+  for (int v = 0; v < kByteVectors; ++v) {
+    const Vec inverse = load(inverses + v * kLanes);
+    Vec least = load(best + v * kLanes), winner = load(code + v * kLanes);
+#pragma GCC unroll 32
+    for (int t = 0; t < tokens; ++t) {
+      const Vec product = mul(to_floats(sums[t][v]), broadcast(scales[t]));
+      const Vec distance = sub(mul(broadcast(half_norms[t]), inverse), product);
+      const auto closer = less(distance, least);
+      least = select(closer, distance, least);
+      winner = select(closer, broadcast_bits(first + static_cast<uint32_t>(t)), winner);
+    }
+    store(best + v * kLanes, least);
+    store(code + v * kLanes, winner);
+  }
+}
+
+// Two thirds of the sums that byte_dots holds: the comparison needs registers too.
+constexpr int kNearestTokens = kByteTokens > 2 ? kByteTokens * 2 / 3 : kByteTokens;
+
+static void byte_nearest(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
+                         int64_t dim, const float* half_norms, const float* scales, const float* inverses,
+                         uint32_t first, float* best, float* code) {
+  const Cell* cells = static_cast<const Cell*>(panel);
+  const int64_t steps = (dim + kGroup - 1) / kGroup;
+  const auto number = [&](int64_t t) { return first + static_cast<uint32_t>(t); };
+  int64_t t = 0;
+  for (; t + kNearestTokens <= tokens; t += kNearestTokens)
+    byte_nearest_tile<kNearestTokens>(cells, start, tile + t * stride, stride, steps, half_norms + t, scales + t,
+                                      inverses, number(t), best, code);
+  for (; t < tokens; ++t)
+    byte_nearest_tile<1>(cells, start, tile + t * stride, stride, steps, half_norms + t, scales + t, inverses,
+                         number(t), best, code);
 }
 
 static inline Vec whole(const int32_t* high, const int32_t* low, float low_share) {

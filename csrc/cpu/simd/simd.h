@@ -58,6 +58,12 @@ struct Simd {
   void (*byte_dots)(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
                     int64_t dim, int32_t* out);
 
+  // For token t: distance = half_norms[t] * inverses[row] - scales[t] * the sum of byte_dots; where it is below best[row],
+  // it goes there and first + t to code[row] (bits, as in `nearest`).
+  void (*byte_nearest)(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
+                       int64_t dim, const float* half_norms, const float* scales, const float* inverses, uint32_t first,
+                       float* best, float* code);
+
   // out[i][row] = (high + low * low_share) * (steps[row] * scales[i]); low may be null.
   void (*byte_scores)(const int32_t* high, const int32_t* low, float low_share, const float* steps,
                       const float* scales, int64_t count, float* out);
