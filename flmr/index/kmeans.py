@@ -1,6 +1,7 @@
-"""Centroids of a sample of vectors: Lloyd's k-means on the assign op.
+"""Centroids of a sample of vectors: Lloyd's k-means with nearest centroids from products of bytes.
 
-Knows vectors and a seed.  Knows nothing of codecs or files.  The same seed gives the same bytes at any thread count.
+Knows vectors and a seed.  Knows nothing of codecs or files.  The same seed gives the same bytes at any thread count
+and on every instruction set.
 
 Shapes: S sampled vectors, D dimension, K centroids.
 """
@@ -12,10 +13,12 @@ from collections.abc import Callable
 import numpy as np
 
 from flmr.errors import InvalidInput
-from flmr.ops.assign import assign
+from flmr.ops.assign import assign_rounded, round_rows
+from flmr.ops.means import means
 
-ITERATIONS = 8  # distortion falls by less than 1% from the 8th on (64 points a centroid)
-GATHER_BYTES = 1 << 20  # vectors summed at once: bounds the copy that sorting by centroid needs
+# Mean squared residual of 305,949 token states (128-d, length 1, 2,048 centroids) after 4, 6, 8 and 12 iterations on 64
+# vectors a centroid: .458 .453 .450 .448; on 32: .468 .463 .462 .460; float32 on all of them, 24 iterations: .440.
+ITERATIONS = 8
 
 
 def kmeans(
@@ -29,7 +32,8 @@ def kmeans(
 ) -> np.ndarray:
     """At most `num_centroids` centroids, (K, D) float32: fewer where there are fewer distinct vectors.
 
-    vectors_SD: float32, at least one row.  report: called with (iterations done, of).  Raises InvalidInput on none.
+    vectors_SD: float32 or float16, at least one row.  num_centroids: at most 65,536.  report: called with (iterations
+    done, of).  Raises InvalidInput on none.
     """
     if len(vectors_SD) == 0 or num_centroids < 1:
         raise InvalidInput(
@@ -38,9 +42,11 @@ def kmeans(
     order = np.random.default_rng(seed).permutation(len(vectors_SD))
     centroids_KD = np.ascontiguousarray(vectors_SD[np.sort(order[:num_centroids])], np.float32)
     for step in range(iterations):
-        codes_S, distances_S = assign(vectors_SD, centroids_KD, threads=threads)
-        means_KD, counts_K = cluster_means(vectors_SD, codes_S, len(centroids_KD))
-        means_KD, counts_K = _repair(vectors_SD, distances_S, means_KD, counts_K)
+        rounded_KD, scales_K = round_rows(centroids_KD)
+        codes_S, distances_S = assign_rounded(vectors_SD, rounded_KD, scales_K, threads=threads)
+        means_KD, counts_K = means(vectors_SD, codes_S, len(centroids_KD), threads=threads)
+        off_S = distances_S > vectors_SD.shape[1] * np.square(scales_K / 2)[codes_S]  # more than rounding explains
+        means_KD, counts_K = _repair(vectors_SD, np.where(off_S, distances_S, 0), means_KD, counts_K)
         if report:
             report(step + 1, iterations)
         used_KD = means_KD[counts_K > 0]
@@ -48,20 +54,6 @@ def kmeans(
             break
         centroids_KD = used_KD
     return centroids_KD
-
-
-def cluster_means(vectors_SD: np.ndarray, codes_S: np.ndarray, num_centroids: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each centroid's vectors, (K, D) float32, zero where there is none, and their counts: (K,) int64."""
-    counts_K = np.bincount(codes_S, minlength=num_centroids)
-    order = np.argsort(codes_S, kind="stable")
-    sums_KD = np.zeros((num_centroids, vectors_SD.shape[1]), np.float64)
-    step = max(1, GATHER_BYTES // (4 * vectors_SD.shape[1]))
-    for first in range(0, len(order), step):
-        rows = order[first : first + step]
-        codes = codes_S[rows]
-        starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
-        sums_KD[codes[starts]] += np.add.reduceat(vectors_SD[rows], starts, axis=0, dtype=np.float64)
-    return (sums_KD / np.maximum(counts_K, 1)[:, None]).astype(np.float32), counts_K
 
 
 def _repair(
@@ -73,7 +65,6 @@ def _repair(
         return means_KD, counts_K
     farthest = np.argsort(-distances_S, kind="stable")[: len(empty)]
     farthest = farthest[distances_S[farthest] > 0]
-    means_KD, counts_K = means_KD.copy(), counts_K.copy()
     means_KD[empty[: len(farthest)]] = vectors_SD[farthest]
     counts_K[empty[: len(farthest)]] = 1
     return means_KD, counts_K
