@@ -148,6 +148,42 @@ void dequantize(In<uint8_t, 2> packed, In<Half, 1> scales, In<float, 1> levels, 
                    residuals.data(), run);
 }
 
+void need_levels(const In<int8_t, 1>& levels, int nbits) {
+  need(levels.shape(0) == (nbits == 8 ? 256 : 64), "there must be 64 levels, or 256 at 8 bits");
+}
+
+void trellis_quantize(In<float, 2> residuals, In<int8_t, 1> levels, int spread, int nbits, In<float, 1> scale_table,
+                      Out<uint8_t, 2> packed, Out<uint8_t, 1> scales, int threads, const std::string& isa) {
+  need_packed(packed.shape(1), residuals.shape(1), nbits);
+  need_levels(levels, nbits);
+  need(spread >= 1 && scale_table.shape(0) == 256, "spread must be at least 1, and there must be 256 scales");
+  need(packed.shape(0) == residuals.shape(0) && scales.shape(0) == residuals.shape(0), "results have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::trellis_quantize(residuals.data(), size(residuals, 0), size(residuals, 1), levels.data(), spread, nbits,
+                         scale_table.data(), packed.data(), scales.data(), run);
+}
+
+void trellis_unpack(In<uint8_t, 2> packed, int nbits, In<int8_t, 1> levels, Out<int8_t, 2> out) {
+  need_packed(packed.shape(1), out.shape(1), nbits);
+  need_levels(levels, nbits);
+  need(packed.shape(0) == out.shape(0), "out has the wrong shape");
+  nb::gil_scoped_release release;
+  flmr::trellis_unpack(packed.data(), size(out, 0), size(out, 1), nbits, levels.data(), out.data());
+}
+
+void trellis_dequantize(In<uint8_t, 2> packed, In<uint8_t, 1> scales, int nbits, In<int8_t, 1> levels,
+                        In<float, 1> scale_table, Out<float, 2> residuals, int threads, const std::string& isa) {
+  need_packed(packed.shape(1), residuals.shape(1), nbits);
+  need_levels(levels, nbits);
+  need(scale_table.shape(0) == 256, "there must be 256 scales");
+  need(packed.shape(0) == residuals.shape(0) && packed.shape(0) == scales.shape(0), "arrays disagree in T");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::trellis_dequantize(packed.data(), scales.data(), size(residuals, 0), size(residuals, 1), nbits, levels.data(),
+                           scale_table.data(), residuals.data(), run);
+}
+
 nb::object probe(In<float, 2> centroid_scores_QK, In<int64_t, 1> list_offsets, In<uint32_t, 1> list_items,
                  int64_t nprobe, int64_t num_items, int threads, const std::string& isa) {
   need(list_offsets.shape(0) == centroid_scores_QK.shape(1) + 1, "centroid scores and list offsets disagree in K");
@@ -227,6 +263,12 @@ NB_MODULE(_native, m) {
         "scales"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("dequantize", &dequantize, "packed"_a.noconvert(), "scales"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
         "residuals"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("trellis_quantize", &trellis_quantize, "residuals"_a.noconvert(), "levels"_a.noconvert(), "spread"_a, "nbits"_a,
+        "scale_table"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("trellis_unpack", &trellis_unpack, "packed"_a.noconvert(), "nbits"_a, "levels"_a.noconvert(),
+        "out"_a.noconvert());
+  m.def("trellis_dequantize", &trellis_dequantize, "packed"_a.noconvert(), "scales"_a.noconvert(), "nbits"_a,
+        "levels"_a.noconvert(), "scale_table"_a.noconvert(), "residuals"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("probe", &probe, "centroid_scores"_a.noconvert(), "list_offsets"_a.noconvert(), "list_items"_a.noconvert(),
         "nprobe"_a, "num_items"_a, "threads"_a, "isa"_a);
   m.def("approximate", &approximate, "centroid_scores"_a.noconvert(), "codes"_a.noconvert(), "offsets"_a.noconvert(),

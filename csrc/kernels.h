@@ -74,6 +74,14 @@ void quantize(const float* residuals, int64_t count, int64_t dim, const float* l
 void dequantize(const uint8_t* packed, const uint16_t* scales, int64_t count, int64_t dim, const float* levels,
                 int nbits, float* residuals, Run run);
 
+// Residuals as paths through a trellis, 8 bits as whole numbers; levels: int8 [64], or [256] at 8 bits; spread: the
+// standard deviation that the levels were made for; scale_table: [256], rising from 0.
+void trellis_quantize(const float* residuals, int64_t count, int64_t dim, const int8_t* levels, int spread, int nbits,
+                      const float* scale_table, uint8_t* packed, uint8_t* scales, Run run);
+void trellis_unpack(const uint8_t* packed, int64_t count, int64_t dim, int nbits, const int8_t* levels, int8_t* out);
+void trellis_dequantize(const uint8_t* packed, const uint8_t* scales, int64_t count, int64_t dim, int nbits,
+                        const int8_t* levels, const float* scale_table, float* residuals, Run run);
+
 // Union of the inverted lists of each query row's best centroids: ascending, each item once.
 std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64_t num_centroids,
                             const int64_t* list_offsets, const uint32_t* list_items, int64_t list_size, int64_t nprobe,

@@ -10,6 +10,7 @@
 
 #include "../half.h"
 #include "simd.h"
+#include "trellis.h"
 
 namespace {
 
@@ -221,6 +222,6 @@ static int64_t find(const float* scores, int64_t begin, int64_t count, float thr
 constexpr flmr::Simd kTable = {
     kName,      kLanes,      kPanelVectors, dots,      max_into,  nearest,     gather_max, widen,
     unpack,     bucket,      find,          level_rows, byte_panel_size, pack_bytes, byte_dots,  byte_nearest,
-    byte_scores, byte_best,  byte_round,    byte_max,  byte_select, most_code};
+    byte_scores, byte_best,  byte_round,    byte_max,  byte_select, most_code, seek};
 
 }  // namespace

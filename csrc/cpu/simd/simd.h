@@ -8,6 +8,19 @@
 
 namespace flmr {
 
+constexpr int kPaths = 32;
+
+// Residuals whose paths through the trellis are sought together, one a lane, and the buffers for that.
+struct Paths {
+  const float* residuals;  // [dim][kPaths]
+  const float* factors;    // [kPaths]: times this they are as wide as the levels
+  int16_t* values;         // scratch [dim][kPaths]
+  uint8_t* choices;        // scratch [dim][64 >> nbits][kPaths]
+  uint8_t* windows;        // [dim][kPaths]: the low 6 - nbits bits of each are the high ones of the one before, 0 at first
+  uint8_t* packed;         // [ceil(dim / 8) * nbits][kPaths]: the high nbits bits of the windows
+  float* fitted;           // [kPaths]: the least-squares scale of the levels, which a residual of zeros has as 0
+};
+
 struct Simd {
   const char* name;
   int lanes;          // floats in one vector
@@ -84,6 +97,10 @@ struct Simd {
                          int64_t count, const uint8_t* least, uint32_t rows, int32_t* kept);
 
   uint32_t (*most_code)(const uint16_t* codes, int64_t count);
+
+  // Fills what `paths` has room for: the windows w of 6 bits, one a dimension, with the least sum of
+  // (residual * factor - levels[w])^2 among those that follow one another.
+  void (*seek)(const Paths& paths, int64_t dim, const int8_t* levels, int nbits);
 };
 
 const Simd& simd(const char* name);  // throws Refused for a name that is not in simd_names()
