@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install -q
 NATIVE := setup.py CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: setup demo test test-slow check format lint types bench clean
+.PHONY: setup demo test test-slow check format lint types bench clean soak fuzz asan tsan
 
 setup: $(STAMP)
 
@@ -40,6 +40,65 @@ check: lint types test
 
 bench: setup
 	$(BIN)/python benchmarks/bench_ops.py
+
+# The long runs behind docs/reliability.md; one of them alone: make soak-kills.
+SOAK := kills damage operations readers
+kills := --count 1000
+damage := --count 100000
+operations := --count 100000
+readers := --seconds 600
+
+soak: $(SOAK:%=soak-%) soak-faults
+
+.PHONY: $(SOAK:%=soak-%) soak-faults
+$(SOAK:%=soak-%): soak-%: setup
+	cd tests && ../$(BIN)/python -m reliability $* $($*)
+
+soak-faults: setup
+	$(BIN)/python -m pytest -m slow tests/index/test_crash.py tests/index/test_verify.py tests/index/test_model.py
+
+# Instrumented builds: the native module beside a copy of the package, and the fuzzer of the kernels, in build/asan and
+# build/tsan.  -P and PYTHONSAFEPATH keep the plain module of this folder from being found first.
+comma := ,
+UNDER = PYTHONSAFEPATH=1 PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests
+ASAN = $(call UNDER,build/asan) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)"
+TSAN = $(call UNDER,build/tsan) TSAN_OPTIONS=exitcode=66 \
+	LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)"
+define build
+	CXXFLAGS="$(3)" $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -S . -B build/$(1)/cmake \
+		-DFLMR_SANITIZE=$(2) -DFLMR_OUTPUT=$(CURDIR)/build/$(1)/flmr -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	$(BIN)/cmake --build build/$(1)/cmake --target fuzz $(4)
+	mkdir -p build/$(1)/flmr
+	find build/$(1)/flmr -name '*.py' -delete
+	tar --exclude='*.so' --exclude=__pycache__ --exclude=flmr/model/bundled -cf - flmr | tar -C build/$(1) -xf -
+endef
+
+# Each first proves that the sanitizer sees what it is there for.
+asan: setup
+	$(call build,asan,address$(comma)undefined,-fno-sanitize-recover=undefined,_native)
+	build/asan/cmake/fuzz --overrun 2>&1 | grep -q heap-buffer-overflow
+	build/asan/cmake/fuzz --seconds 60
+	$(ASAN) $(BIN)/python -m pytest tests/ops tests/index
+
+tsan: setup
+	$(call build,tsan,thread,,_native)
+	build/tsan/cmake/fuzz --race 2>&1 | grep -q 'data race'
+	build/tsan/cmake/fuzz --seconds 60 --callers 3
+	$(TSAN) $(BIN)/python -m pytest tests/ops tests/index/test_concurrency.py tests/index/test_searcher.py
+
+# Half of the time for the kernels, half for the readers of index files; then what the kernels' fuzzer reaches.
+FUZZ_SECONDS ?= 3600
+FUZZ_SEED ?= 0
+fuzz: setup
+	$(call build,asan,address$(comma)undefined,-fno-sanitize-recover=undefined,_native)
+	build/asan/cmake/fuzz --seconds $$(($(FUZZ_SECONDS) / 2)) --seed $(FUZZ_SEED)
+	cd tests && $(ASAN) ../$(BIN)/python -m reliability hostile --seconds $$(($(FUZZ_SECONDS) / 2)) --seed $(FUZZ_SEED)
+	$(call build,coverage,,--coverage,)
+	find build/coverage -name '*.gcda' -delete
+	build/coverage/cmake/fuzz --count 20000
+	cd build/coverage/cmake && gcov -n -r -s $(CURDIR) $$(find . -path '*flmr_cpu*' -name '*.gcda') \
+		| grep -A1 "^File 'csrc" | grep -v '^--' | paste - -
 
 clean:
 	rm -rf $(VENV) build dist demo runs *.egg-info flmr/*.so

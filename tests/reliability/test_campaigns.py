@@ -12,17 +12,26 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+TESTS = ROOT / "tests"
+PATH = os.pathsep.join(
+    filter(None, [os.environ.get("PYTHONPATH"), str(TESTS)])
+)  # what is there first: an instrumented build
 
-def run_campaign(name: str, *options: object, folder: Path) -> dict[str, Any]:
-    """Its figures; fails with its own words where it found anything."""
-    done = subprocess.run(
-        [sys.executable, "-m", "reliability", name, *map(str, options)],
-        cwd=ROOT / "tests",
-        env={**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT / "tests")},
+
+def python(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": PATH, **({"TMPDIR": str(folder)} if folder else {})},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def run_campaign(name: str, *options: object, folder: Path) -> dict[str, Any]:
+    """Its figures; fails with its own words where it found anything."""
+    done = python("-m", "reliability", name, *options, folder=folder)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     figures: dict[str, Any] = json.loads(done.stdout)
     assert figures["failures"] == []
@@ -69,9 +78,8 @@ def start():
     return attempt
 print(json.dumps(run_many(start, count=8)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT / "tests", capture_output=True, text=True, check=True
-    )
+    done = python("-c", script)
+    assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["attempts"] == 8 and figures["ended the process"] == 1
     assert figures["failures"] == ["attempt 3: the process was killed by signal 6 (SIGABRT)", "attempt 5: five"]
@@ -79,7 +87,5 @@ print(json.dumps(run_many(start, count=8)))
 
 @pytest.mark.parametrize("arguments", [["kills"], ["nothing", "--count", "1"]])
 def test_a_campaign_without_a_size_or_a_name_is_refused(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "reliability", *arguments], cwd=ROOT / "tests", capture_output=True, check=False
-    )
-    assert done.returncode == 2
+    done = python("-m", "reliability", *arguments)
+    assert done.returncode == 2 and "usage: python -m reliability" in done.stderr
