@@ -333,6 +333,7 @@ class Index:
                 except BaseException:
                     lock.release()
                     raise
+            self._writer.lock.check()
             with self._adopting(self._writer):
                 yield self._writer
 

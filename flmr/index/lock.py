@@ -35,6 +35,22 @@ class WriterLock:
         """Whether this process still holds it; a forked child never does."""
         return self._descriptor is not None and self._process == os.getpid()
 
+    @property
+    def intact(self) -> bool:
+        """Whether the lock's file is still the one that was locked; if not, another may be writing too."""
+        try:
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self.path.lstat())
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Raises IndexLocked unless the lock is intact."""
+        if not self.intact:
+            raise IndexLocked(
+                f"{self.path} was removed or replaced while {self.path.parent} was being written, so that another"
+                " process may write too: nothing was committed; close the index, open it and write again"
+            )
+
     def release(self) -> None:
         """Let the next writer in; releasing twice is fine."""
         if self._descriptor is not None:

@@ -134,6 +134,7 @@ class Writer:
         used = {str(segment.codec) for segment in manifest.segments}
         manifest = replace(manifest, codecs={key: codec for key, codec in manifest.codecs.items() if key in used})
         self._storage.sync_folder(self._folder)
+        self.lock.check()
         try:
             write_manifest(self._storage, self._folder, manifest)
         except StorageError as error:
@@ -158,6 +159,7 @@ class Writer:
 
     def record_segment(self, manifest: Manifest, segment: SegmentWriter, dead: set[int], report: Report) -> Manifest:
         """Seal a segment and add it, and its codec if that is new, to a manifest that is not yet committed."""
+        self.lock.check()
         layout = segment.seal(report)
         dead_rows = np.array(sorted(dead), np.int64)
         manifest, codec_number = self._record_codec(manifest, segment.codec if layout.centroids else None)
@@ -185,7 +187,8 @@ class Writer:
         if self._segment is not None:
             self._segment.close()
             self._segment = None
-        sweep(self._storage, self._folder)
+        if self.lock.intact:
+            sweep(self._storage, self._folder)
 
     def _batches(self, vectors: Any, ids: Any, passages: Any) -> Iterator[Batch]:
         dim = self._manifest.dim or None

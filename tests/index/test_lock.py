@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from flmr import Index, IndexLocked
+from flmr.errors import StorageError
 from flmr.index.lock import WriterLock
 
 HOLDER = """
@@ -107,3 +108,19 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path: Path)
     WriterLock(tmp_path / "writer.lock").release()
     os.close(writer)
     os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_writer_whose_lock_was_removed_commits_nothing(tmp_path: Path, another: bool) -> None:
+    with Index.create(tmp_path / "ix", ITEM) as ix:
+        ix.add(ITEM, ["late"])
+        (tmp_path / "ix" / "writer.lock").unlink()  # as somebody does who thinks that it is stale
+        if another:
+            with Index.open(tmp_path / "ix") as other:
+                other.delete("0")
+                other.add(ITEM, ["first"])
+                other.commit()
+        with pytest.raises((IndexLocked, StorageError)):
+            ix.commit()
+    with Index.open(tmp_path / "ix") as ix:
+        assert ix.ids() == (["first"] if another else ["0"]) and ix.verify() == []
