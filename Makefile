@@ -76,7 +76,7 @@ endef
 
 # Each first proves that the sanitizer sees what it is there for.
 asan: setup
-	$(call build,asan,address$(comma)undefined,-fno-sanitize-recover=undefined,_native)
+	$(call build,asan,address$(comma)undefined$(comma)float-cast-overflow,-fno-sanitize-recover=all,_native)
 	build/asan/cmake/fuzz --overrun 2>&1 | grep -q heap-buffer-overflow
 	build/asan/cmake/fuzz --seconds 60
 	$(ASAN) $(BIN)/python -m pytest tests/ops tests/index
@@ -91,7 +91,7 @@ tsan: setup
 FUZZ_SECONDS ?= 3600
 FUZZ_SEED ?= 0
 fuzz: setup
-	$(call build,asan,address$(comma)undefined,-fno-sanitize-recover=undefined,_native)
+	$(call build,asan,address$(comma)undefined$(comma)float-cast-overflow,-fno-sanitize-recover=all,_native)
 	build/asan/cmake/fuzz --seconds $$(($(FUZZ_SECONDS) / 2)) --seed $(FUZZ_SEED)
 	cd tests && $(ASAN) ../$(BIN)/python -m reliability hostile --seconds $$(($(FUZZ_SECONDS) / 2)) --seed $(FUZZ_SEED)
 	$(call build,coverage,,--coverage,)

@@ -160,9 +160,17 @@ bool close(const std::vector<float>& a, const std::vector<float>& b) {
   return true;
 }
 
-// Runs a call in every way there is.  `sound`: whether it must be accepted.  `strange`: whether values are so odd that
-// rounding may decide between finite and infinite, so that only the runs of one instruction set must agree.
-void everywhere(const std::string& op, bool sound, bool strange, int callers,
+// Which runs must agree to the bit; those of one instruction set always must.
+enum class Agree {
+  kAll,      // whole numbers: all of them
+  kVectors,  // those with vector instructions; scalar code rounds products too, and so is only close
+  kNone,     // values so odd that rounding decides between finite and infinite
+};
+
+Agree unless(bool strange) { return strange ? Agree::kNone : Agree::kVectors; }
+
+// Runs a call in every way there is.  `sound`: whether it must be accepted.
+void everywhere(const std::string& op, bool sound, Agree agree, int callers,
                 const std::function<std::vector<float>(Run)>& call) {
   const auto once = [&](Run run) {
     Outcome outcome;
@@ -192,9 +200,11 @@ void everywhere(const std::string& op, bool sound, bool strange, int callers,
           fail(op, "another result with " + std::to_string(threads) + " threads or another caller on " + isa);
       }
     }
-    if (strange) continue;
+    if (agree == Agree::kNone) continue;
     if (!close(first.front().values, first.back().values)) fail(op, isa + " is far from " + isas.front());
-    if (first.size() > 2 && !same_bits(first[1].values, first.back().values)) fail(op, isa + " differs from " + isas[1]);
+    const size_t least = agree == Agree::kAll ? 0 : 1;
+    if (first.size() > least && !same_bits(first[least].values, first.back().values))
+      fail(op, isa + " differs from " + isas[least]);
   }
   ++counts[op + (sound ? " accepted" : " refused")];
 }
@@ -228,7 +238,7 @@ void fuzz_score(Random& random, int callers) {
   const auto items = wanted_items(random, num_items);
   const flmr::Residuals vectors = {codes.get(), packed.get(),  scales.get(), centroids.get(), levels.get(),
                                    total,       num_centroids, dim,          nbits};
-  everywhere("score", sound_items(items, offsets, total, codes.get(), num_centroids), strange, callers, [&](Run run) {
+  everywhere("score", sound_items(items, offsets, total, codes.get(), num_centroids), unless(strange), callers, [&](Run run) {
     Array<float> out(items.count());
     flmr::score(query.get(), rows, vectors, offsets.get(), num_items, items.get(), items.count(), out.get(), run);
     return listed(out);
@@ -246,7 +256,7 @@ void fuzz_score_flat(Random& random, int callers) {
   const auto items = wanted_items(random, num_items);
   const void* data = half ? static_cast<const void*>(halves.get()) : singles.get();
   const uint32_t* no_codes = nullptr;
-  everywhere("score_flat", sound_items(items, offsets, total, no_codes, 0), strange, callers, [&](Run run) {
+  everywhere("score_flat", sound_items(items, offsets, total, no_codes, 0), unless(strange), callers, [&](Run run) {
     Array<float> out(items.count());
     const flmr::Ragged documents = {{data, half, total, dim}, offsets.get(), num_items};
     flmr::score_flat(query.get(), rows, documents, items.get(), items.count(), out.get(), run);
@@ -268,7 +278,7 @@ void fuzz_maxsim(Random& random, int callers) {
   for (int64_t i = 0; i < documents; ++i)
     sound = sound && sound_range(offsets, static_cast<uint32_t>(i), total, begin, end);
   if (!sound && (queries == 0 || documents == 0)) return;  // nothing is followed, so either answer will do
-  everywhere("maxsim", sound, strange, callers, [&](Run run) {
+  everywhere("maxsim", sound, unless(strange), callers, [&](Run run) {
     Array<float> out(queries * documents);
     flmr::maxsim({{query.get(), false, rows, dim}, query_offsets.get(), queries},
                  {{vectors.get(), false, total, dim}, offsets.get(), documents}, out.get(), run);
@@ -298,7 +308,7 @@ void fuzz_probe(Random& random, int callers) {
       for (int64_t j = begin; sound && j < end; ++j) sound = items[j] < num_items;
     }
   }
-  everywhere("probe", sound, false, callers, [&](Run run) {
+  everywhere("probe", sound, Agree::kAll, callers, [&](Run run) {
     const std::vector<uint32_t> found = flmr::probe(scores.get(), rows, num_centroids, offsets.get(), items.get(), total,
                                                     nprobe, num_items, run);
     return std::vector<float>(found.begin(), found.end());
@@ -313,7 +323,7 @@ void fuzz_approximate(Random& random, int callers) {
   const auto codes = numbers_below<uint32_t>(random, total, num_centroids, random.one_in(5));
   const auto scores = floats(random, num_centroids * rows, false);
   const auto items = wanted_items(random, num_items);
-  everywhere("approximate", sound_items(items, offsets, total, codes.get(), num_centroids), false, callers, [&](Run run) {
+  everywhere("approximate", sound_items(items, offsets, total, codes.get(), num_centroids), Agree::kVectors, callers, [&](Run run) {
     Array<float> out(items.count());
     flmr::approximate(scores.get(), num_centroids, rows, codes.get(), total, offsets.get(), num_items, items.get(),
                       items.count(), out.get(), run);
@@ -331,7 +341,7 @@ void fuzz_residual(Random& random, int callers) {
   const auto residuals = floats(random, count * dim, strange);
   const auto packed = bits<uint8_t>(random, count * bytes);
   const auto scales = bits<uint16_t>(random, count);
-  everywhere("quantize", true, true, callers, [&](Run run) {
+  everywhere("quantize", true, Agree::kNone, callers, [&](Run run) {
     Array<uint8_t> out(count * bytes);
     Array<uint16_t> lengths(count);
     try {
@@ -344,7 +354,7 @@ void fuzz_residual(Random& random, int callers) {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   });
-  everywhere("dequantize", true, true, callers, [&](Run run) {
+  everywhere("dequantize", true, Agree::kNone, callers, [&](Run run) {
     Array<float> out(count * dim);
     flmr::dequantize(packed.get(), scales.get(), count, dim, levels.get(), nbits, out.get(), run);
     return listed(out);
@@ -362,7 +372,7 @@ void fuzz_residual(Random& random, int callers) {
 void fuzz_assign(Random& random, int callers) {
   const int64_t dim = 1 + random.below(40), count = random.below(150), num_centroids = 1 + random.below(30);
   const auto vectors = floats(random, count * dim, false), centroids = floats(random, num_centroids * dim, false);
-  everywhere("assign", true, true, callers, [&](Run run) {
+  everywhere("assign", true, Agree::kNone, callers, [&](Run run) {
     Array<uint32_t> codes(count);
     Array<float> distances(count);
     flmr::assign({vectors.get(), false, count, dim}, centroids.get(), num_centroids, codes.get(), distances.get(), run);
@@ -372,13 +382,83 @@ void fuzz_assign(Random& random, int callers) {
   });
 }
 
+void fuzz_assign_rounded(Random& random, int callers) {
+  const int64_t dim = 1 + random.below(random.one_in(8) ? 300 : 40), count = random.below(150);
+  const int64_t num_centroids = 1 + random.below(60);
+  const bool strange = random.one_in(4);
+  const auto vectors = floats(random, count * dim, strange);
+  const auto centroids = bits<int8_t>(random, num_centroids * dim);
+  for (int64_t i = 0; i < centroids.count(); ++i) centroids[i] = std::max<int8_t>(centroids[i], -127);
+  auto scales = floats(random, num_centroids, false);
+  for (int64_t c = 0; c < num_centroids; ++c) scales[c] = std::fabs(scales[c]);
+  everywhere("assign_rounded", true, unless(strange), callers, [&](Run run) {
+    Array<uint16_t> codes(count);
+    Array<float> distances(count);
+    flmr::assign_rounded({vectors.get(), false, count, dim}, centroids.get(), scales.get(), num_centroids, codes.get(),
+                         distances.get(), run);
+    for (int64_t t = 0; t < count; ++t)
+      if (codes[t] >= num_centroids) fail("assign_rounded", "a code that is no centroid");
+    return listed_numbers(codes.get(), count);
+  });
+}
+
+void fuzz_means(Random& random, int callers) {
+  const int64_t dim = 1 + random.below(40), count = random.below(150), num_centroids = 1 + random.below(60);
+  const auto vectors = floats(random, count * dim, false);
+  const auto codes = numbers_below<uint16_t>(random, count, num_centroids, random.one_in(3));
+  bool sound = true;
+  for (int64_t t = 0; t < count; ++t) sound = sound && codes[t] < num_centroids;
+  everywhere("means", sound, Agree::kAll, callers, [&](Run run) {
+    Array<float> means(num_centroids * dim);
+    Array<int64_t> counts(num_centroids);
+    flmr::means({vectors.get(), false, count, dim}, codes.get(), num_centroids, means.get(), counts.get(), run);
+    return listed(means);
+  });
+}
+
+void fuzz_trellis(Random& random, int callers) {
+  const int widths[] = {1, 2, 3, 4, 8};
+  const int nbits = widths[random.below(5)], spread = 1 + static_cast<int>(random.below(60));
+  const int64_t dim = 1 + random.below(80), count = random.below(70), bytes = (dim * nbits + 7) / 8;
+  const bool strange = random.one_in(4);
+  const auto levels = bits<int8_t>(random, nbits == 8 ? 256 : 64);
+  Array<float> table = floats(random, 256, strange);
+  if (!strange) {
+    for (int64_t c = 0; c < 256; ++c) table[c] = std::fabs(table[c]);
+    std::sort(table.get(), table.get() + 256);
+    table[0] = 0;
+  }
+  const auto residuals = floats(random, count * dim, random.one_in(4));
+  const auto packed = bits<uint8_t>(random, count * bytes), scales = bits<uint8_t>(random, count);
+  everywhere("trellis_quantize", true, strange ? Agree::kNone : Agree::kAll, callers, [&](Run run) {
+    Array<uint8_t> out(count * bytes), lengths(count);
+    try {
+      flmr::trellis_quantize(residuals.get(), count, dim, levels.get(), spread, nbits, table.get(), out.get(),
+                             lengths.get(), run);
+    } catch (const flmr::Refused&) {
+      return std::vector<float>();  // not finite, or beyond the table
+    }
+    std::vector<float> all = listed_numbers(out.get(), out.count()), more = listed_numbers(lengths.get(), count);
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  });
+  everywhere("trellis_dequantize", true, strange ? Agree::kNone : Agree::kAll, callers, [&](Run run) {
+    Array<float> out(count * dim);
+    flmr::trellis_dequantize(packed.get(), scales.get(), count, dim, nbits, levels.get(), table.get(), out.get(), run);
+    return listed(out);
+  });
+  Array<int8_t> unpacked(count * dim);
+  flmr::trellis_unpack(packed.get(), count, dim, nbits, levels.get(), unpacked.get());
+  ++counts["trellis_unpack accepted"];
+}
+
 void fuzz_topk(Random& random, int callers) {
   const int64_t count = random.below(400), k = random.below(40);
   const auto scores = floats(random, count, random.one_in(2));
   for (int64_t i = 0; i < count; i += 1 + random.below(5)) scores[i] = std::round(scores[i]);  // ties
   const auto ranks = bits<int64_t>(random, count);
   const bool ranked = random.one_in(2);
-  everywhere("topk", true, false, callers, [&](Run run) {
+  everywhere("topk", true, Agree::kAll, callers, [&](Run run) {
     Array<int64_t> rows(std::min(k, count));
     const int64_t found = flmr::topk(scores.get(), count, ranked ? ranks.get() : nullptr, k, rows.get(), run.isa);
     if (found > rows.count()) fail("topk", "more rows than were asked for");
@@ -389,9 +469,9 @@ void fuzz_topk(Random& random, int callers) {
 void execute(uint64_t seed, int callers) {
   current = seed;
   Random random(seed);
-  void (*const ops[])(Random&, int) = {fuzz_score,    fuzz_score,  fuzz_score_flat, fuzz_maxsim, fuzz_probe,
-                                       fuzz_approximate, fuzz_residual, fuzz_assign,     fuzz_topk};
-  ops[random.below(9)](random, callers);
+  void (*const ops[])(Random&, int) = {fuzz_score,    fuzz_score,  fuzz_score_flat,     fuzz_maxsim, fuzz_probe,   fuzz_approximate,
+                                       fuzz_residual, fuzz_assign, fuzz_assign_rounded, fuzz_means,  fuzz_trellis, fuzz_topk};
+  ops[random.below(std::size(ops))](random, callers);
 }
 
 // Reads one past the end of an array, as a kernel that trusts a code would.
