@@ -194,9 +194,20 @@ class Passages:
     def _parse(self, meta: str, row: int) -> dict[str, Any]:
         try:
             parsed: dict[str, Any] = json.loads(meta)
-        except ValueError as error:
-            raise CorruptIndex(f"{self.path}: the metadata of row {row} is damaged: {RESTORE}") from error
-        return parsed
+            if isinstance(parsed, dict):
+                return parsed
+            raise ValueError("it is no mapping")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CorruptIndex(f"{self.path}: the metadata of row {row} is damaged ({error}): {RESTORE}") from error
+
+    def _rows_of_groups(self, file: pq.ParquetFile) -> int | None:
+        """How many rows there are; None where a group is not as long as ours are."""
+        meta = file.metadata
+        rows = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
+        full = all(count == ROWS_PER_GROUP for count in rows[:-1]) and all(
+            0 < count <= ROWS_PER_GROUP for count in rows
+        )
+        return sum(rows) if full and sum(rows) == meta.num_rows else None
 
     def _group(self, number: int, columns: Sequence[str], *, locked: bool = False) -> list[list[Any]]:
         if not locked:
@@ -208,7 +219,7 @@ class Passages:
         try:
             if self._file is None:
                 file = pq.ParquetFile(self._map, page_checksum_verification=True)
-                if file.metadata.num_rows != self._num_items or not file.schema_arrow.equals(_schema()):
+                if self._rows_of_groups(file) != self._num_items or not file.schema_arrow.equals(_schema()):
                     raise CorruptIndex(f"{self.path} has other rows or columns than its segment: {RESTORE}")
                 self._file = file
             table = self._file.read_row_group(number, columns=list(columns), use_threads=False)

@@ -13,19 +13,22 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet  # noqa: F401  # here, so that the children need not
+import pyarrow as pa
+import pyarrow.parquet
 from reliability.asking import answers
 from reliability.attempts import Attempt, run_many
 from reliability.samples import MEMORY, Copy, Unsynced, made, pick
 
 from flmr import Index
 from flmr.errors import FlmrError
-from flmr.index.format import HEADER_BYTES, MANIFEST, SEGMENT
+from flmr.index.format import HEADER_BYTES, MANIFEST, PASSAGES, SEGMENT
 from flmr.index.manifest import seal
 from flmr.index.verify import verify
 
@@ -36,6 +39,13 @@ NASTY: tuple[Any, ...] = (
     "../0001", "..", ".", "/etc/passwd", "../../../../etc/passwd", "../outside/secret.npy", "0001.alive.1.npy",
     "0001.alive./../../outside/secret.npy", "a\0b", "\ud800", "x" * 5000, [], [[]], [1], [2**70], ["centroids"], {},
     {"bytes": 1}, {"bytes": -1, "sha256": ""},
+)  # fmt: skip
+
+# What stands where the passages hold text or JSON.
+TEXTS: tuple[str | None, ...] = (
+    None, "", "null", "[]", "[1]", "1", '"a"', "{", "{}", '{"n": null}', '{"n": {"n": [1]}}', '{"n": NaN}',
+    '{"n": 1e999}', '{"n": "3"}', '{"n": true}', "[" * 100_000, "9" * 5000, "a\0b", "x" * 70_000, "/etc/passwd",
+    '{"' + "k" * 300 + '": 1}',
 )  # fmt: skip
 
 
@@ -51,6 +61,9 @@ class Mutant:
         name = pick(rng, sorted(self.files))
         if name == MANIFEST or name.endswith(SEGMENT):
             self._change_json(rng, name)
+        elif name.endswith(PASSAGES) and rng.random() < 0.5:
+            with suppress(pa.ArrowException, OSError, ValueError):  # where an earlier change left no table
+                self.files[name] = _changed_table(rng, self.files[name])
         elif name.endswith(".npy"):
             self.files[name] = self._changed_array(rng, self.files[name])
         else:
@@ -138,6 +151,37 @@ class _Bomb:
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
         return os.mkdir, ("exploded",)
+
+
+def _changed_table(rng: np.random.Generator, data: bytes) -> bytes:
+    """Passages written anew, a sound Parquet file, with other values, groups, rows or columns."""
+    table = pa.BufferReader(data)
+    columns = pyarrow.parquet.read_table(table).to_pydict()
+    name = pick(rng, sorted(columns))
+    for _ in range(int(rng.integers(1, 4))):
+        value = TEXTS[int(rng.integers(len(TEXTS)))]
+        columns[name][int(rng.integers(len(columns[name])))] = value
+    way = int(rng.integers(6))
+    if way == 0:
+        columns = {key: values[: int(rng.integers(len(values)))] for key, values in columns.items()}
+        least = min(map(len, columns.values()))
+        columns = {key: values[:least] for key, values in columns.items()}
+    elif way == 1:
+        del columns[name]
+    elif way == 2:
+        columns = dict(reversed(columns.items()))
+    kind = pa.string() if way != 3 else pa.large_binary()
+    fields = [pa.field(key, kind, nullable=key != "id" or way == 4) for key in columns]
+    if way != 4 and "id" in columns:
+        columns["id"] = [value or "" for value in columns["id"]]
+    values = [[v if v is None or way != 3 else v.encode("utf-8", "replace") for v in c] for c in columns.values()]
+    arrays = [pa.array(column, kind) for column in values]
+    sink = io.BytesIO()
+    rows = int(rng.choice([1, 7, 256]))
+    pyarrow.parquet.write_table(
+        pa.table(arrays, schema=pa.schema(fields)), sink, row_group_size=rows, store_schema=False
+    )
+    return sink.getvalue()
 
 
 def _changed_bytes(rng: np.random.Generator, data: bytes) -> bytes:
@@ -246,6 +290,9 @@ def campaign(*, seconds: float | None = None, count: int | None = None, seed: in
         sound = made(Path(scratch))
 
         def start() -> Attempt:
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # infinite centroids overflow, and a warning opens its source
             watch, copy = Watch(), Copy(Path(scratch) / "mutant")
             os.chdir(scratch)
             return lambda number: _attempt(copy, mutate(sound, seed, number), watch, writing=number % 4 == 0)
