@@ -3,49 +3,65 @@
 Knows how to fit itself to a sample, how to encode vectors, decode them and bring queries into its space.  Knows
 nothing of items, segments or searches.
 
-A vector x is rotated, y = R x; its code is the row of the centroid c nearest to y; the residual y - c is stored as one
-of 2**nbits levels a dimension times one float16 scale a vector.  After a random rotation the dimensions of a residual
-are near to independent Gaussians of one width, so the best levels are those of Lloyd and Max (1982) for a Gaussian, and
-the scale that fits them best by least squares is better than the residual's own length.
+A vector x is rotated, y = R x; its code is the row of the centroid c nearest to y; the residual y - c is stored as a
+path through a trellis and one of 256 scales.  After a random rotation the dimensions of a residual are near to
+independent Gaussians of one width, for which the levels of the trellis are made.  Everything that a search multiplies
+is whole numbers: centroids are int8 with a scale each (a residual is taken from the rounded centroid, so that rounding
+costs nothing), and so are levels.
 
-Shapes: S sampled vectors, T vectors, D dimension, K centroids, L levels, P packed bytes.
+Shapes: S sampled vectors, T vectors, D dimension, K centroids, P packed bytes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from flmr.errors import CorruptIndex
-from flmr.index.format import CENTROIDS, LEVELS, PERMUTATION, ROTATION, Array, array, codec_name
+from flmr.errors import CorruptIndex, InvalidInput
+from flmr.index.format import (
+    CENTROID_SCALES,
+    CENTROIDS,
+    LEVELS,
+    PERMUTATION,
+    ROTATION,
+    SCALE_TABLE,
+    Array,
+    array,
+    codec_name,
+)
 from flmr.index.kmeans import kmeans
 from flmr.index.manifest import RESTORE, CodecRecord, FileRecord
 from flmr.index.store import Storage, file_size, map_array
-from flmr.ops.assign import assign
-from flmr.ops.residual import dequantize, quantize
+from flmr.ops.assign import assign_rounded, round_rows
+from flmr.ops.trellis import SCALES, dequantize, quantize, scale_table, trellis_levels, widest
 
 MAX_BLOCK = 256  # a full rotation of D = 8192 would take 256 MB and 67 M multiplications a vector
 SAMPLE_PER_CENTROID = 32
 CENTROIDS_PER_ROOT = 4  # K = 4 sqrt(T): 2,048 for 300,000 vectors, as in the measurements that chose this codec
 MAX_CENTROIDS = 65_536
-LEVEL_ROUNDS = 2000
+HEADROOM = 512  # the largest scale over that of the longest row: later rows, and residuals, may be longer
+WIDTH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Codec:
     """A fitted codec.
 
-    centroids_KD (rotated space) and levels_L: float32.  permutation_D: int32, dims are first reordered by it, then each
-    block of consecutive dims is multiplied by its own orthogonal matrix; rotation holds these one after another.
+    centroids_KD: int8, in rotated space in units of centroid_scales_K, float32.  levels: int8, one a window of the
+    trellis.  scale_table: the 256 scales of residuals, float32, rising from 0.  permutation_D: int32, dims are first
+    reordered by it, then each block of consecutive dims is multiplied by its own orthogonal matrix; rotation holds
+    these one after another.
     """
 
     nbits: int
     centroids_KD: np.ndarray
-    levels_L: np.ndarray
+    centroid_scales_K: np.ndarray
+    levels: np.ndarray
+    scale_table: np.ndarray
     permutation_D: np.ndarray
     rotation: np.ndarray
     blocks: tuple[int, ...]
@@ -71,20 +87,48 @@ class Codec:
             vectors_TD[:, self.permutation_D[dims]] = rotated_TD[:, dims] @ matrix.T
         return vectors_TD
 
+    def holds(self, width: float) -> bool:
+        """Whether it can encode every row of this root mean square, which also a residual may have twice."""
+        most = 2 * width * (math.sqrt(self.dim) if self.nbits == 8 else 1)
+        return most <= float(self.scale_table[-1]) * widest(self.nbits)
+
     def encode(
         self, vectors_TD: np.ndarray, *, threads: int | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Codes (T,) uint32, packed residuals (T, P) uint8, scales (T,) float16.  Raises InvalidInput on overflow."""
+        """Codes (T,) uint16, packed residuals (T, P) uint8, numbers of scales (T,) uint8.
+
+        Raises InvalidInput for a row that is far longer than those that the codec was fitted to.
+        """
         rotated_TD = self.rotate(vectors_TD)
-        codes_T, _ = assign(rotated_TD, self.centroids_KD, threads=threads)
-        rotated_TD -= self.centroids_KD[codes_T]
-        packed_TP, scales_T = quantize(rotated_TD, self.levels_L, nbits=self.nbits, threads=threads)
+        codes_T, _ = assign_rounded(rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads)
+        rotated_TD -= self.nearest(codes_T)
+        try:
+            packed_TP, scales_T = quantize(
+                rotated_TD, self.scale_table, nbits=self.nbits, levels=self.levels, threads=threads
+            )
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"there is a row far longer than those that the index was built from ({widest_row(vectors_TD):g} a"
+                " dimension): normalise the vectors, or build the index anew"
+            ) from error
         return codes_T, packed_TP, scales_T
 
     def decode(self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray) -> np.ndarray:
         """The vectors that the codes stand for, in the caller's space: (T, D) float32."""
-        residuals_TD = dequantize(packed_TP, scales_T, self.levels_L, nbits=self.nbits, dim=self.dim)
-        return self.unrotate(self.centroids_KD[codes_T] + residuals_TD)
+        return self.unrotate(self.decode_rotated(codes_T, packed_TP, scales_T))
+
+    def decode_rotated(self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray) -> np.ndarray:
+        """The same in the space of the codes."""
+        residuals_TD = dequantize(
+            packed_TP, scales_T, self.scale_table, nbits=self.nbits, dim=self.dim, levels=self.levels
+        )
+        residuals_TD += self.nearest(codes_T)
+        return residuals_TD
+
+    def nearest(self, codes_T: np.ndarray) -> np.ndarray:
+        """The centroids of codes, in the space of the codes: (T, D) float32."""
+        centroids_TD: np.ndarray = self.centroids_KD[codes_T] * self.centroid_scales_K[codes_T][:, None]
+        return centroids_TD
 
     def _matrices(self) -> list[tuple[slice, np.ndarray]]:
         matrices, dim, place = [], 0, 0
@@ -115,20 +159,44 @@ def fit(
     num_vectors: int,
     seed: int,
     threads: int | None = None,
+    largest: float | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Codec:
-    """A codec for a corpus of `num_vectors` vectors from a sample of them: float32, at least one row."""
+    """A codec for a corpus of `num_vectors` vectors from a sample of them: float32 or float16, at least one row.
+
+    largest: greatest root mean square of a row of the corpus; None: of the sample.  Rows that come later may have up to
+    256 times that.
+    """
     dim = sample_SD.shape[1]
     blocks = block_widths(dim)
     rng = np.random.default_rng(seed)
     permutation_D = rng.permutation(dim).astype(np.int32) if len(blocks) > 1 else np.arange(dim, dtype=np.int32)
     rotation = np.concatenate([orthogonal(width, rng).reshape(-1) for width in blocks])
-    levels_L = gaussian_levels(nbits)
-    blank = Codec(nbits, np.zeros((1, dim), np.float32), levels_L, permutation_D, rotation, blocks, num_vectors)
-    centroids_KD = kmeans(
-        blank.rotate(sample_SD), num_centroids(num_vectors, len(sample_SD)), seed=seed, threads=threads, report=report
+    most = max(widest_row(sample_SD), largest or 0.0) or 1.0  # only zeros: any vectors may follow
+    blank = Codec(
+        nbits,
+        np.zeros((1, dim), np.int8),
+        np.zeros(1, np.float32),
+        trellis_levels(nbits),
+        scale_table(HEADROOM * most / widest(nbits)),
+        permutation_D,
+        rotation,
+        blocks,
+        num_vectors,
     )
-    return Codec(nbits, centroids_KD, levels_L, permutation_D, rotation, blocks, num_vectors)
+    wanted = num_centroids(num_vectors, len(sample_SD))
+    centroids_KD = kmeans(blank.rotate(sample_SD), wanted, seed=seed, threads=threads, report=report)
+    rounded_KD, scales_K = round_rows(centroids_KD)
+    return replace(blank, centroids_KD=rounded_KD, centroid_scales_K=scales_K)
+
+
+def widest_row(vectors_TD: np.ndarray) -> float:
+    """The greatest root mean square of a row."""
+    most, step = 0.0, max(1, WIDTH_BYTES // (4 * vectors_TD.shape[1]))
+    for first in range(0, len(vectors_TD), step):
+        rows = vectors_TD[first : first + step].astype(np.float32, copy=False)
+        most = max(most, float(np.einsum("td,td->t", rows, rows).max()) / rows.shape[1])
+    return math.sqrt(most)
 
 
 def block_widths(dim: int) -> tuple[int, ...]:
@@ -150,41 +218,13 @@ def orthogonal(width: int, rng: np.random.Generator) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-def gaussian_levels(nbits: int) -> np.ndarray:
-    """The 2**nbits values that represent a standard Gaussian with the least squared error, rising: float32.
-
-    Lloyd, "Least squares quantization in PCM", and Max, "Quantizing for minimum distortion": each level is the mean
-    of the Gaussian between the midpoints to its neighbours.
-    """
-    count = 2**nbits
-    # Start where levels are dense as the cube root of the density (Panter and Dite): a Gaussian of variance 3.
-    levels = np.array([_normal_quantile((i + 0.5) / count) * math.sqrt(3) for i in range(count)])
-    for _ in range(LEVEL_ROUNDS):
-        edges = (levels[1:] + levels[:-1]) / 2
-        density = np.concatenate(([0.0], np.exp(-np.square(edges) / 2) / math.sqrt(2 * math.pi), [0.0]))
-        below = np.array([0.0, *((1 + math.erf(edge / math.sqrt(2))) / 2 for edge in edges), 1.0])
-        means = (density[:-1] - density[1:]) / np.diff(below)
-        means = (means - means[::-1]) / 2
-        moved = float(np.abs(means - levels).max())
-        levels = means
-        if moved < 1e-9:
-            break
-    return levels.astype(np.float32)
-
-
-def _normal_quantile(share: float) -> float:
-    low, high = -10.0, 10.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if (1 + math.erf(middle / math.sqrt(2))) / 2 < share else (low, middle)
-    return (low + high) / 2
-
-
 def codec_arrays(nbits: int, dim: int, num_centroids: int, blocks: tuple[int, ...]) -> dict[str, Array]:
     """The type and shape of each part of a codec."""
     return {
-        CENTROIDS: array("<f4", num_centroids, dim),
-        LEVELS: array("<f4", 2**nbits),
+        CENTROIDS: array("|i1", num_centroids, dim),
+        CENTROID_SCALES: array("<f4", num_centroids),
+        LEVELS: array("|i1", len(trellis_levels(nbits))),
+        SCALE_TABLE: array("<f4", SCALES),
         PERMUTATION: array("<i4", dim),
         ROTATION: array("<f4", sum(width * width for width in blocks)),
     }
@@ -194,7 +234,9 @@ def write_codec(storage: Storage, folder: Path, number: int, codec: Codec) -> Co
     """Write the codec's files; they belong to the index once a manifest names them."""
     values = {
         CENTROIDS: codec.centroids_KD,
-        LEVELS: codec.levels_L,
+        CENTROID_SCALES: codec.centroid_scales_K,
+        LEVELS: codec.levels,
+        SCALE_TABLE: codec.scale_table,
         PERMUTATION: codec.permutation_D,
         ROTATION: codec.rotation,
     }
@@ -216,9 +258,23 @@ def open_codec(folder: Path, number: int, record: CodecRecord, *, nbits: int, di
         if part not in record.files or file_size(path) != record.files[part].bytes:
             raise CorruptIndex(f"{path} has not the size that the manifest says: {RESTORE}")
         parts[part] = map_array(path, kind)
-    permutation_D, levels_L = parts[PERMUTATION].copy(), parts[LEVELS].copy()  # checked once: so never map what may rot
+    # Checked once, so never mapped, as what is mapped may rot.
+    small = {part: parts[part].copy() for part in (PERMUTATION, LEVELS, SCALE_TABLE, CENTROID_SCALES)}
+    permutation_D, table, scales_K = small[PERMUTATION], small[SCALE_TABLE], small[CENTROID_SCALES]
     if not np.array_equal(np.sort(permutation_D), np.arange(dim)):
         raise CorruptIndex(f"{folder / codec_name(number, PERMUTATION)} is not a permutation: {RESTORE}")
-    if not np.isfinite(levels_L).all() or (levels_L[1:] <= levels_L[:-1]).any():
-        raise CorruptIndex(f"{folder / codec_name(number, LEVELS)} does not rise: {RESTORE}")
-    return Codec(nbits, parts[CENTROIDS], levels_L, permutation_D, parts[ROTATION], record.blocks, record.fitted_on)
+    if table[0] != 0 or not np.isfinite(table).all() or (table[1:] <= table[:-1]).any():
+        raise CorruptIndex(f"{folder / codec_name(number, SCALE_TABLE)} does not rise from 0: {RESTORE}")
+    if not np.isfinite(scales_K).all() or (scales_K < 0).any():
+        raise CorruptIndex(f"{folder / codec_name(number, CENTROID_SCALES)} holds what is no scale: {RESTORE}")
+    return Codec(
+        nbits,
+        parts[CENTROIDS],
+        scales_K,
+        small[LEVELS],
+        table,
+        permutation_D,
+        parts[ROTATION],
+        record.blocks,
+        record.fitted_on,
+    )

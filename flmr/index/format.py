@@ -3,8 +3,7 @@
 Knows which file holds which array in which type.  Knows nothing of how they are filled, searched or committed.
 docs/format.md says the same in prose.
 
-Shapes: N items of a segment, T their packed rows, D dimension, K centroids, P packed bytes of a residual,
-E entries of all inverted lists.
+Shapes: N items of a segment, T their packed rows, D dimension, K centroids, P packed bytes of a residual.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FORMAT = "flmr-index"
-VERSION = 1
+VERSION = 2
 
 MANIFEST = "manifest.json"
 MANIFEST_DRAFT = "manifest.json.new"
@@ -43,10 +42,12 @@ SPOOL_VECTORS = "spool.vectors"
 SPOOL_PASSAGES = "spool.passages"
 
 CENTROIDS = "centroids"
+CENTROID_SCALES = "centroid-scales"
 LEVELS = "levels"
+SCALE_TABLE = "scale-table"
 ROTATION = "rotation"
 PERMUTATION = "permutation"
-CODEC_PARTS = (CENTROIDS, LEVELS, ROTATION, PERMUTATION)
+CODEC_PARTS = (CENTROIDS, CENTROID_SCALES, LEVELS, SCALE_TABLE, ROTATION, PERMUTATION)
 
 _SEGMENT_NAME = re.compile(r"[0-9]{4,9}")
 _OWN_ENTRY = re.compile(
@@ -90,7 +91,8 @@ def array(dtype: str, *shape: int) -> Array:
 class Layout:
     """What fixes the files of a segment: counts, and how vectors are stored.
 
-    centroids: K, 0 where the segment has no codec (flat, or not one row).  entries: E.
+    centroids: K, 0 where the segment has no codec (flat, or not one row).  list_bytes: of all inverted lists, 0 where
+    the segment is too small to have any.
     """
 
     items: int
@@ -98,7 +100,7 @@ class Layout:
     dim: int
     nbits: int
     centroids: int
-    entries: int
+    list_bytes: int
     ids_bytes: int
     keep_vectors: bool
     passages: bool
@@ -115,10 +117,11 @@ class Layout:
         if self.nbits == 0 or self.keep_vectors:
             files[VECTORS] = array("<f2", self.vectors, self.dim)
         if self.centroids:
-            files[CODES] = array("<u4", self.vectors)
+            files[CODES] = array("<u2", self.vectors)
             files[RESIDUALS] = array("|u1", self.vectors, packed_bytes(self.dim, self.nbits))
-            files[SCALES] = array("<f2", self.vectors)
-            files[LISTS] = array("<u4", self.entries)
+            files[SCALES] = array("|u1", self.vectors)
+        if self.list_bytes:
+            files[LISTS] = array("|u1", self.list_bytes)
             files[LISTS_OFFSETS] = array("<i8", self.centroids + 1)
         return files
 
@@ -164,7 +167,7 @@ def is_codec_number(key: str) -> bool:
 
 
 def codec_name(codec: int, part: str) -> str:
-    """The file of a part of a codec: centroids, levels, rotation or permutation."""
+    """The file of a part of a codec: one of CODEC_PARTS."""
     return f"codec-{codec}.{part}.npy"
 
 

@@ -198,9 +198,8 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
         raise NotAnIndex(f"{path} is not a file of an flmr index")
     version = content.pop("version", None)
     if version != VERSION:
-        raise NotAnIndex(
-            f"{path} has format version {version}, but this flmr reads version {VERSION}: use a newer flmr"
-        )
+        remedy = "build it anew" if isinstance(version, int) and version < VERSION else "use a newer flmr"
+        raise NotAnIndex(f"{path} has format version {version}, but this flmr reads version {VERSION}: {remedy}")
     return content
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from flmr.index.codec import Codec
 from flmr.index.format import VECTORS
 from flmr.index.passages import Row
 from flmr.index.segment_writer import Report, SegmentWriter
@@ -27,7 +28,7 @@ def merge(writer: Writer, report: Report) -> bool:
     if len(base.views) < 2 and not any(view.record.alive_file for view in base.views):
         return False
     target = writer.new_segment(base.manifest.dim)
-    target.use_codec(writer.best_codec())
+    target.use_codec(_codec_for_all(writer))
     try:
         done = 0
         for view in base.views:
@@ -40,6 +41,13 @@ def merge(writer: Writer, report: Report) -> bool:
     finally:
         target.close()
     return True
+
+
+def _codec_for_all(writer: Writer) -> Codec | None:
+    """The best codec of the index if it can encode what any other has encoded, else None: one is to be fitted."""
+    best = writer.best_codec()
+    widths = [codec.scale_table[-1] for codec in writer.base.codecs.values()]
+    return best if best is None or best.scale_table[-1] >= max(widths) else None
 
 
 def _runs(view: View, max_rows: int) -> Iterator[tuple[int, int, list[Row] | None]]:

@@ -256,7 +256,7 @@ class _Query:
         assert codec is not None
         if id(codec) not in self._centroid_scores:
             # Query by query, never a whole batch: one product of another shape may round in another way.
-            self._centroid_scores[id(codec)] = self._rotate(part) @ codec.centroids_KD.T
+            self._centroid_scores[id(codec)] = (self._rotate(part) @ codec.centroids_KD.T) * codec.centroid_scales_K
         return self._centroid_scores[id(codec)]
 
 

@@ -42,7 +42,7 @@ from flmr.index.format import (
     packed_bytes,
 )
 from flmr.index.ids import encode_ids
-from flmr.index.lists import list_counts, list_parts
+from flmr.index.lists import list_parts, list_sizes
 from flmr.index.manifest import FileRecord, SegmentFile, write_segment_file
 from flmr.index.passages import Row, write_parquet
 from flmr.index.source import rows_per_batch
@@ -50,13 +50,17 @@ from flmr.index.store import Storage, StoredFile
 
 REFIT_GROWTH = 4  # new vectors for each one that the codec was fitted for, at which a new codec is fitted
 REFIT_BELOW = 65_536  # vectors: a codec that was fitted for so many has enough centroids for any corpus that follows
+LISTS_FROM = 1 << 22  # vectors: looking at every code of fewer takes 2 ms, no more than reading lists would
 
 Report = Callable[[str, int, "int | None"], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How vectors are stored: what the manifest says, and the memory and threads that may be used."""
+    """How vectors are stored: what the manifest says, and the memory and threads that may be used.
+
+    lists_from: vectors from which on a segment gets inverted lists.
+    """
 
     dim: int
     nbits: int
@@ -64,6 +68,7 @@ class Settings:
     seed: int
     memory_bytes: int
     threads: int | None = None
+    lists_from: int = LISTS_FROM
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class SegmentWriter:
         self._lengths = compact("H")
         self._passage_starts = compact("q")  # where the line of each item begins in the spool, once there is one
         self._vectors = 0
+        self._widest = 0.0  # greatest root mean square of the rows that wait for a codec
         self._files: dict[str, StoredFile] = {}
         storage.make_folder(folder)
 
@@ -129,7 +135,11 @@ class SegmentWriter:
     ) -> None:
         """Add items.  vectors_TD: (sum of lengths, D) float16, or float32 decoded from codes that are re-encoded."""
         if self._keeps_float16():
-            self._file(self._float16_name()).append(vectors_TD.astype(np.float16, copy=False))
+            with np.errstate(over="ignore"):  # what is decoded may lie beyond what was encoded
+                stored_TD = np.nan_to_num(vectors_TD.astype(np.float16, copy=False), copy=False)
+            self._file(self._float16_name()).append(stored_TD)
+        if self.codec is None:
+            self._widest = max(self._widest, codecs.widest_row(vectors_TD))
         if self.codec is not None:
             step = rows_per_batch(self.settings.dim, self.settings.memory_bytes)
             for first in range(0, len(vectors_TD), step):
@@ -168,8 +178,8 @@ class SegmentWriter:
         np.cumsum(self.lengths, out=offsets_N1[1:])
         ids = encode_ids(self._ids)
         values = {IDS_OFFSETS: ids.offsets_N1, IDS_ORDER: ids.order_N, IDS_RANKS: ids.ranks_N, OFFSETS: offsets_N1}
-        entries = self._write_lists(offsets_N1, report) if self.codec is not None else 0
-        layout = self._layout(entries, len(ids.blob))
+        lists = self.codec is not None and self._vectors >= self.settings.lists_from
+        layout = self._layout(self._write_lists(offsets_N1, report) if lists else 0, len(ids.blob))
         for name, kind in layout.arrays.items():
             if name in values:
                 self._storage.write_array(self.folder / name, values[name], kind)
@@ -206,7 +216,7 @@ class SegmentWriter:
             file.close()
         self._files.clear()
 
-    def _layout(self, entries: int, ids_bytes: int) -> Layout:
+    def _layout(self, list_bytes: int, ids_bytes: int) -> Layout:
         settings = self.settings
         return Layout(
             items=len(self),
@@ -214,7 +224,7 @@ class SegmentWriter:
             dim=settings.dim,
             nbits=settings.nbits,
             centroids=len(self.codec.centroids_KD) if self.codec is not None else 0,
-            entries=entries,
+            list_bytes=list_bytes,
             ids_bytes=ids_bytes,
             keep_vectors=settings.keep_vectors,
             passages=SPOOL_PASSAGES in self._files,
@@ -244,7 +254,7 @@ class SegmentWriter:
     def _widths(self) -> dict[str, int]:
         """Bytes of a row in the files that grow by rows."""
         dim, nbits = self.settings.dim, self.settings.nbits
-        return {VECTORS: 2 * dim, SPOOL_VECTORS: 2 * dim, CODES: 4, RESIDUALS: packed_bytes(dim, nbits), SCALES: 2}
+        return {VECTORS: 2 * dim, SPOOL_VECTORS: 2 * dim, CODES: 2, RESIDUALS: packed_bytes(dim, nbits), SCALES: 1}
 
     def _file(self, name: str) -> StoredFile:
         if name not in self._files:
@@ -271,7 +281,7 @@ class SegmentWriter:
         settings, total = self.settings, self._vectors
         vectors_TD = self._file(self._float16_name()).view("<f2", (total, settings.dim))
         codec = self._index_codec
-        if codec is None or total >= REFIT_GROWTH * codec.fitted_on:
+        if codec is None or total >= REFIT_GROWTH * codec.fitted_on or not codec.holds(self._widest):
             size = codecs.sample_size(total, settings.dim, settings.memory_bytes)
             sample_SD = vectors_TD[sample_rows(total, size, settings.seed)].astype(np.float32)
             codec = codecs.fit(
@@ -280,6 +290,7 @@ class SegmentWriter:
                 num_vectors=total,
                 seed=settings.seed,
                 threads=settings.threads,
+                largest=self._widest,
                 report=lambda done, of: report("fit codec", done, of),
             )
         for name in (CODES, RESIDUALS, SCALES):  # what an attempt that failed has left
@@ -294,25 +305,26 @@ class SegmentWriter:
             spool.close()
 
     def _write_lists(self, offsets_N1: np.ndarray, report: Report) -> int:
-        codec = self.codec
-        assert codec is not None
-        codes_T = self._file(CODES).view("<u4", (self._vectors,))
-        counts_K = list_counts(codes_T, offsets_N1, len(codec.centroids_KD), self.settings.memory_bytes // 4)
-        list_offsets_K1 = np.concatenate(([0], np.cumsum(counts_K)))
-        entries = int(list_offsets_K1[-1])
+        """Write the inverted lists; returns their bytes."""
+        assert self.codec is not None
+        memory_bytes = self.settings.memory_bytes // 4
+        codes_T = self._file(CODES).view("<u2", (self._vectors,))
+        sizes_K = list_sizes(codes_T, offsets_N1, len(self.codec.centroids_KD), memory_bytes)
+        list_offsets_K1 = np.concatenate(([0], np.cumsum(sizes_K)))
+        total = int(list_offsets_K1[-1])
         self._storage.write_array(self.folder / LISTS_OFFSETS, list_offsets_K1, array("<i8", len(list_offsets_K1)))
         file = self._storage.create(self.folder / LISTS)
         try:
-            file.append(array("<u4", entries).header)
+            file.append(array("|u1", total).header)
             done = 0
-            for part in list_parts(codes_T, offsets_N1, counts_K, self.settings.memory_bytes // 4):
+            for part in list_parts(codes_T, offsets_N1, sizes_K, memory_bytes):
                 file.append(part)
                 done += len(part)
-                report("lists", done, entries)
+                report("lists", done, total)
             file.sync()
         finally:
             file.close()
-        return entries
+        return total
 
     def _write_passages(self, report: Report) -> None:
         file = self._storage.create(self.folder / PASSAGES)

@@ -19,8 +19,6 @@ from flmr.index.passages import Row, to_row
 from flmr.records import MAX_DIM, MAX_ROWS_PER_ITEM, MultiVectors, Passage
 
 MAX_FLOAT16 = 65_504
-# A residual is at most as long as two vectors, and its scale 1.26 times its root mean square (1 bit: 1 / sqrt(2 / pi)).
-MAX_COMPRESSED = 25_000
 ITEMS_PER_BATCH = 4096  # bounds a batch of items that have few rows or none
 BYTES_PER_VALUE = 24  # a value passes through float16, float32, rotated, residual and packed copies
 
@@ -49,11 +47,10 @@ def batches(
     dim: int | None,
     next_id: int,
     memory_bytes: int,
-    compressed: bool,
 ) -> Iterator[Batch]:
     """Batches of the items, vectors, ids and passages consumed in lock-step.
 
-    dim: D of the index, None where the first item decides.  compressed: whether a codec must be able to hold them.
+    dim: D of the index, None where the first item decides.
     Raises InvalidInput naming the item: a wrong shape, type or D, NaN, infinity or overflow of float16, an id that is
     no string, lists of different lengths.
     """
@@ -61,7 +58,7 @@ def batches(
     rows: list[Row] = []
     skipped = num_rows = 0
     for item_id, array, passage in _lockstep(vectors, ids, passages, next_id):
-        matrix = _checked_item(item_id, array, dim, compressed)
+        matrix = _checked_item(item_id, array, dim)
         dim = matrix.shape[1]
         limit = rows_per_batch(dim, memory_bytes)
         if group and (num_rows + len(matrix) > limit or len(group) == ITEMS_PER_BATCH):
@@ -140,7 +137,7 @@ def _next(rest: Iterator[Any] | None, name: str, count: int) -> Any:
     return value
 
 
-def _checked_item(item_id: str, array: Any, dim: int | None, compressed: bool) -> np.ndarray:
+def _checked_item(item_id: str, array: Any, dim: int | None) -> np.ndarray:
     """An item's vectors as float16: (n, D).  Raises InvalidInput naming the item."""
     matrix = as_matrix(f"item {item_id!r}", array)
     if not 1 <= matrix.shape[1] <= MAX_DIM:
@@ -163,13 +160,6 @@ def _checked_item(item_id: str, array: Any, dim: int | None, compressed: bool) -
         else:
             what = f"{'NaN' if np.isnan(values).any() else 'infinity'}: check the encoder"
         raise InvalidInput(f"item {item_id!r}, row {row} holds {what}")
-    if compressed and stored.size and np.abs(stored).max() > MAX_COMPRESSED:
-        rms = np.sqrt(np.square(stored, dtype=np.float32).mean(axis=1))
-        if rms.max() > MAX_COMPRESSED:
-            raise InvalidInput(
-                f"item {item_id!r}, row {int(rms.argmax())} has values of {rms.max():,.0f} on average; codes hold"
-                f" at most {MAX_COMPRESSED:,}: scale the vectors down or use nbits=0"
-            )
     return stored
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flmr.errors import FlmrError, NotAnIndex
+from flmr.errors import CorruptIndex, FlmrError, NotAnIndex
 from flmr.index.format import (
     CODES,
     IDS_OFFSETS,
@@ -19,10 +19,10 @@ from flmr.index.format import (
     IDS_RANKS,
     LISTS,
     LISTS_OFFSETS,
-    SCALES,
     VECTORS,
     codec_name,
 )
+from flmr.index.lists import read_lists
 from flmr.index.manifest import FileRecord, Manifest, read_manifest, read_segment_file
 from flmr.index.segment import Segment
 from flmr.index.snapshot import Snapshot, open_snapshot
@@ -125,13 +125,28 @@ def _code_problems(segment: Segment) -> Iterator[str]:
     codes = segment.array(CODES)
     if any((codes[i : i + BLOCK] >= layout.centroids).any() for i in range(0, len(codes), BLOCK)):
         yield f"{path / CODES} names centroids that do not exist"
-    if not _finite(segment.array(SCALES)):
-        yield f"{path / SCALES} holds values that are not finite"
-    offsets, lists = segment.array(LISTS_OFFSETS), segment.array(LISTS)
-    if offsets[0] != 0 or offsets[-1] != layout.entries or (np.diff(offsets) < 0).any():
-        yield f"{path / LISTS_OFFSETS} does not rise from 0 to {layout.entries:,}"
-    elif len(lists) and int(lists.max()) >= layout.items:
-        yield f"{path / LISTS} names items that do not exist"
+    if layout.list_bytes:
+        yield from _list_problems(segment)
+
+
+def _list_problems(segment: Segment) -> Iterator[str]:
+    path, layout = segment.path, segment.layout
+    offsets, blob = segment.array(LISTS_OFFSETS), segment.array(LISTS)
+    if offsets[0] != 0 or offsets[-1] != layout.list_bytes or (np.diff(offsets) < 0).any():
+        yield f"{path / LISTS_OFFSETS} does not rise from 0 to {layout.list_bytes:,}"
+        return
+    first = 0
+    while first < layout.centroids:
+        end = max(first + 1, int(np.searchsorted(offsets, offsets[first] + BLOCK, side="right")) - 1)
+        try:
+            items, _ = read_lists(blob, offsets, first, end)
+        except CorruptIndex as error:
+            yield f"{path / LISTS}: {error}"
+            return
+        if items.max(initial=-1) >= layout.items:
+            yield f"{path / LISTS} names items that do not exist"
+            return
+        first = end
 
 
 def _duplicates(snapshot: Snapshot) -> Iterator[str]:

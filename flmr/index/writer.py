@@ -202,7 +202,6 @@ class Writer:
             dim=dim,
             next_id=self._next_id,
             memory_bytes=self._memory_bytes,
-            compressed=self._manifest.nbits > 0,
         )
 
     def _admit(self, batch: Batch, undo: _Undo, *, update: bool) -> None:

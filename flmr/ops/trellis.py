@@ -28,7 +28,7 @@ from flmr.ops.arrays import Array, ready, same
 NBITS = (1, 2, 3, 4, 8)
 WINDOW = 6  # bits that choose a level
 SCALES = 256
-SCALES_PER_OCTAVE = 12
+SCALES_PER_OCTAVE = 8
 MAX_WHOLE = 127
 
 # The standard deviation of what the levels were made for; a residual is first scaled to it.
@@ -83,7 +83,7 @@ def trellis_levels(nbits: int) -> NDArray[np.int8]:
 
 
 def scale_table(largest: float) -> NDArray[np.float32]:
-    """The scales that a byte can name: 0, then 255 that rise by 2**(1/12) to `largest`: 21 octaves.
+    """The scales that a byte can name: 0, then 255 that rise by 2**(1/8) to `largest`: 32 octaves.
 
     Raises InvalidInput unless float32 holds them.
     """

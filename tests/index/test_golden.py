@@ -1,4 +1,4 @@
-"""An index that version 1 wrote is opened for ever, byte for byte as it lies here, and gives the hits it gave then."""
+"""What format version 2 wrote is opened for ever, byte for byte as it lies here, and gives the hits it gave then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from index.listed import lists_from
 
 from flmr import Index, Passage, SearchParams
 
@@ -16,18 +17,29 @@ QUERIES = [np.eye(6, dtype=np.float32)[:2], np.arange(18, dtype=np.float32).resh
 
 
 def make(folder: Path) -> None:
-    """How the golden index was made; never run on it again."""
+    """How the golden indexes were made; never run on them again."""
     rng = np.random.default_rng(20261121)
     items = [rng.standard_normal((i % 4, 6)).astype(np.float32) for i in range(24)]
     passages = [Passage(f"é{i}", f"text {i}", f"title {i}", f"{i}.png", {"n": i}) for i in range(24)]
-    with Index.create(folder / "v1", items[:16], passages=passages[:16], nbits=3, encoder={"name": "none"}) as ix:
-        ix.add(items[16:], passages=passages[16:])
-        ix.delete(["é1", "é18"])
-        ix.commit()
-        hits = [[(hit.id, hit.score) for hit in found] for found in ix.search(QUERIES, 50)]
-        vectors = {item_id: ix.vectors(item_id).tolist() for item_id in ix.ids()}
-    (folder / "v1" / "writer.lock").unlink()
-    (folder / "v1.json").write_text(json.dumps({"hits": hits, "vectors": vectors}, indent=1, ensure_ascii=False))
+    for name, nbits, kept in (("v2", 3, False), ("v2-kept", 2, True)):
+        with lists_from(1):  # the second segment has none
+            ix = Index.create(
+                folder / name,
+                items[:16],
+                passages=passages[:16],
+                nbits=nbits,
+                keep_vectors=kept,
+                encoder={"name": "none"},
+            )
+        with ix:
+            ix.add(items[16:], passages=passages[16:])
+            ix.delete(["é1", "é18"])
+            ix.commit()
+            hits = [[(hit.id, hit.score) for hit in found] for found in ix.search(QUERIES, 50)]
+            vectors = {item_id: ix.vectors(item_id).tolist() for item_id in ix.ids()}
+        (folder / name / "writer.lock").unlink()
+        content = json.dumps({"hits": hits, "vectors": vectors}, indent=1, ensure_ascii=False)
+        (folder / f"{name}.json").write_text(content, encoding="utf-8")
 
 
 @pytest.mark.parametrize("version", sorted(path.name for path in GOLDEN.iterdir() if path.is_dir()))

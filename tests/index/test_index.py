@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from index.clustered import best_ids, clustered_items, maxsim_scores, queries_near
+from index.listed import lists_from
 
 from flmr import Index, IndexLocked, MultiVectors, Passage, SearchParams
 from flmr.errors import (
@@ -139,7 +140,7 @@ def test_the_widest_vectors_are_stored(tmp_path: Path) -> None:
 def test_one_vector_and_identical_vectors_are_indexed(tmp_path: Path) -> None:
     with Index.create(tmp_path / "one", [np.ones((1, 5), np.float32)], nbits=1) as ix:
         assert ids_of(ix.search(np.ones((1, 5)), 3)[0]) == ["0"]
-        assert np.allclose(ix.vectors("0"), 1, atol=1e-3)
+        assert np.allclose(ix.vectors("0"), 1, atol=4e-3)  # a centroid is whole numbers up to 127
     with Index.create(tmp_path / "same", [np.ones((3, 5), np.float32)] * 20, nbits=2) as ix:
         found = ids_of(ix.search(np.ones((1, 5)), 20)[0])
         assert found == sorted(found)  # ties by id, as strings
@@ -353,7 +354,7 @@ def test_a_newer_format_is_named(tmp_path: Path) -> None:
     Index.create(tmp_path / "ix", ITEMS).close()
     manifest = tmp_path / "ix" / "manifest.json"
     content = unseal(manifest.read_bytes(), manifest)
-    sealed = seal(content).replace(b'"version": 1', b'"version": 99')
+    sealed = seal(content).replace(b'"version": 2', b'"version": 99')
     _, rest = sealed.split(b"\n", 1)
     manifest.write_bytes(b'{"checksum": "' + hashlib.sha256(rest).hexdigest().encode() + b'",\n' + rest)
     with pytest.raises(NotAnIndex, match=r"version 99.*newer flmr"):
@@ -388,14 +389,40 @@ def test_bad_vectors_are_named_and_nothing_is_added(tmp_path: Path, bad: list[An
         assert ix.ids() == ["a", "b", "c", "d", "e"] and ix.verify() == []
 
 
-def test_vectors_too_large_to_compress_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"item '1', row 0 .*scale the vectors down or use nbits=0"):
-        Index.create(tmp_path / "ix", [np.ones((1, 4)), np.full((1, 4), -26_000.0)], nbits=1)
-    items = [np.full((1, 4), 24_000.0), np.full((1, 4), -24_000.0)] * 3 + [np.array([[40_000.0, 0, 0, 0]])]
-    for nbits in (0, 1, 8):
-        with Index.create(tmp_path / str(nbits), items, nbits=nbits) as ix:
-            assert ix.verify() == []
-            assert ids_of(ix.search(np.array([[1.0, 0, 0, 0]]), 1)[0]) == ["6"]
+@pytest.mark.parametrize("nbits", [0, 1, 2, 3, 4, 8])
+def test_vectors_as_large_as_float16_goes_are_compressed(tmp_path: Path, nbits: int) -> None:
+    items = [np.full((1, 4), 65_000.0), np.full((1, 4), -65_000.0)] * 3 + [np.array([[65_504.0, 0, 0, 0]])]
+    items += [np.eye(4)[:1] * scale for scale in (1e-4, 1.0, 100.0)]
+    with Index.create(tmp_path / "ix", items, nbits=nbits) as ix:
+        assert ix.verify() == []
+        assert ids_of(ix.search(np.array([[1.0, -1, 0, 0]]), 1)[0]) == ["6"]
+        ix.merge()
+        assert all(np.isfinite(ix.vectors(item_id)).all() for item_id in ix.ids())
+
+
+def test_rows_far_longer_than_those_of_the_build_are_refused_or_get_a_codec_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    small, large = ([rng.standard_normal((3, 8)) * width for _ in range(20)] for width in (0.01, 1000))
+    with Index.create(tmp_path / "few", small) as ix:  # so few vectors that those to come may be fitted for anew
+        ix.add(large[:5], list("abcde"))
+        ix.commit()
+        ix.add(small[:2], ["y", "z"])
+        ix.commit()
+        assert ix.info()["segments"] == 3 and len(ix._open().codecs) == 2
+        ix.merge()
+        assert ix.verify() == [] and len(ix) == 27
+        stored = ix.vectors("a")
+        assert np.linalg.norm(stored - large[0]) < 0.5 * np.linalg.norm(large[0])
+        assert np.linalg.norm(ix.vectors("y") - small[0]) < 0.5 * np.linalg.norm(small[0])
+    monkeypatch.setattr("flmr.index.segment_writer.REFIT_BELOW", 1)
+    with Index.create(tmp_path / "many", small) as ix:
+        with pytest.raises(InvalidInput, match=r"far longer than those that the index was built from .*normalise"):
+            ix.add([*small[:1], large[0]], ["a", "b"])
+        ix.add(small[:1], ["a"])
+        ix.commit()
+        assert len(ix) == 21 and "b" not in ix and ix.verify() == []
 
 
 @pytest.mark.parametrize(
@@ -528,8 +555,11 @@ def test_progress_is_reported_by_stage(tmp_path: Path) -> None:
         tmp_path / "ix", ITEMS, IDS, progress=lambda stage, done, total: calls.append((stage, done, total))
     ).close()
     stages = list(dict.fromkeys(stage for stage, _, _ in calls))
-    assert stages == ["add", "fit codec", "pack", "lists", "checksum"]
+    assert stages == ["add", "fit codec", "pack", "checksum"]
     assert ("add", len(ITEMS), len(ITEMS)) in calls
+    with lists_from(1):
+        Index.create(tmp_path / "listed", ITEMS, progress=lambda stage, done, total: calls.append((stage, done, total)))
+    assert "lists" in {stage for stage, _, _ in calls}
 
 
 def test_a_second_writer_is_refused_by_name(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from index.clustered import clustered_items
+from index.listed import lists_from
 
 from flmr import Index
 from flmr.errors import StorageError
@@ -52,7 +53,8 @@ def test_creating_from_a_stream_stays_within_the_memory_limit(tmp_path: Path, ke
 
 def test_opening_reads_only_the_small_files(tmp_path: Path) -> None:
     """The big files are cut to holes of the same size behind their headers: open must not notice, verify must."""
-    Index.create(tmp_path / "ix", clustered_items(3000, 32), nbits=4).close()
+    with lists_from(1):
+        Index.create(tmp_path / "ix", clustered_items(3000, 32), nbits=4).close()
     for name in ("codes.npy", "residuals.npy", "scales.npy", "lists.npy", "offsets.npy", "ids.utf8"):
         path = tmp_path / "ix" / "0001" / name
         size = path.stat().st_size

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from index.clustered import clustered_items
+from index.listed import lists_from
 
 from flmr import Index, Passage, SearchParams
 from flmr.errors import FlmrError, NotAnIndex
@@ -21,9 +22,9 @@ BITS = 6  # flips a file here; the long run tries many more
 
 
 def build(path: Path) -> None:
-    """Two segments, one with deletions, codes and kept vectors and passages: every kind of file there is."""
+    """Two segments, one with deletions, codes, lists and kept vectors and passages: every kind of file there is."""
     passages = [Passage(f"p{i}", f"text {i}", meta={"n": i}) for i in range(len(ITEMS))]
-    with Index.create(path, ITEMS[:30], passages=passages[:30], nbits=3, keep_vectors=True) as ix:
+    with lists_from(1), Index.create(path, ITEMS[:30], passages=passages[:30], nbits=3, keep_vectors=True) as ix:
         ix.add(ITEMS[30:], passages=passages[30:])
         ix.delete(["p1", "p2"])
         ix.commit()
@@ -75,7 +76,7 @@ def flips(data: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 def test_a_sound_index_has_no_problems(sound: Path) -> None:
     assert verify(sound) == []
-    assert len(files_of(sound)) == 1 + 4 + 1 + 2 * 13
+    assert len(files_of(sound)) == 1 + 6 + 1 + 2 * 13
 
 
 def test_every_flipped_bit_is_noticed(copy: Path) -> None:

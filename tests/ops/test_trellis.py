@@ -64,7 +64,7 @@ def test_the_window_is_the_last_six_bits_of_the_stream_with_the_newest_highest()
 
 
 # Error of a Gaussian, in dB; the best levels of a lone dimension (Lloyd and Max) reach 4.40, 9.30, 14.62 and 20.22.
-@pytest.mark.parametrize(("nbits", "least"), [(1, 5.3), (2, 10.85), (3, 16.4), (4, 21.75), (8, 43.4)])
+@pytest.mark.parametrize(("nbits", "least"), [(1, 5.3), (2, 10.85), (3, 16.4), (4, 21.75), (8, 43.3)])
 def test_a_gaussian_is_stored_with_the_error_that_was_measured_for_it(nbits: int, least: float) -> None:
     residuals = normal(np.random.default_rng(3), 2000, 128)
     found = dequantize(*quantize(residuals, SCALES, nbits=nbits), SCALES, nbits=nbits, dim=128)
@@ -116,7 +116,7 @@ def test_the_scales_rise_from_zero_by_equal_factors_to_the_largest() -> None:
     for largest in (1e-20, 1.0, 7e20):
         table = scale_table(largest)
         assert table.shape == (256,) and table[0] == 0 and table[-1] == np.float32(largest)
-        np.testing.assert_allclose(table[2:] / table[1:-1], 2 ** (1 / 12), rtol=1e-5)
+        np.testing.assert_allclose(table[2:] / table[1:-1], 2 ** (1 / 8), rtol=1e-5)
     for bad in (0.0, -1.0, np.inf, np.nan, 1e-40):
         with pytest.raises(InvalidInput, match="scale"):
             scale_table(bad)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from index.clustered import clustered_items
+from index.listed import lists_from
 from reliability.forks import run
 
 from flmr import Index, Passage
@@ -33,9 +34,12 @@ def passage(number: int) -> Passage:
 def compressed(path: Path) -> None:
     """Two segments with codes, lists, kept vectors and passages; some items deleted, some without rows."""
     items = clustered_items(40, DIM, rows=(0, 5))
-    with Index.create(
-        path, items[:30], passages=map(passage, range(30)), nbits=3, keep_vectors=True, storage=Unsynced()
-    ) as ix:
+    with (
+        lists_from(1),
+        Index.create(
+            path, items[:30], passages=map(passage, range(30)), nbits=3, keep_vectors=True, storage=Unsynced()
+        ) as ix,
+    ):
         ix.add(items[30:], passages=map(passage, range(30, 40)))
         ix.delete(["p1", "p2"])
         ix.commit()
