@@ -256,7 +256,9 @@ class _Query:
         assert codec is not None
         if id(codec) not in self._centroid_scores:
             # Query by query, never a whole batch: one product of another shape may round in another way.
-            self._centroid_scores[id(codec)] = (self._rotate(part) @ codec.centroids_KD.T) * codec.centroid_scales_K
+            with np.errstate(over="ignore", invalid="ignore"):  # of a rotation that somebody else wrote
+                scores_QK = (self._rotate(part) @ codec.centroids_KD.T) * codec.centroid_scales_K
+            self._centroid_scores[id(codec)] = scores_QK
         return self._centroid_scores[id(codec)]
 
 
