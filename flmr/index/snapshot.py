@@ -8,7 +8,7 @@ Shapes: N items of a segment.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,18 @@ class Snapshot:
     manifest: Manifest
     views: tuple[View, ...]
     codecs: Mapping[int, Codec]
+
+    def find_all(self, item_ids: Iterable[str]) -> dict[str, tuple[View, int]]:
+        """The segment and row of each of these ids that is there and not deleted."""
+        found: dict[str, tuple[View, int]] = {}
+        left = list(item_ids)
+        for view in reversed(self.views):
+            if not left:
+                break
+            rows = view.segment.ids.find(left, view.alive_N)
+            found.update({item_id: (view, row) for item_id, row in rows.items()})
+            left = [item_id for item_id in left if item_id not in rows]
+        return found
 
     def find(self, item_id: str) -> tuple[View, int] | None:
         """The segment and row of an id that is not deleted, or None."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from flmr.index.manifest import AliveRecord, FileRecord, Manifest, SegmentRecord
 from flmr.index.passages import Row
 from flmr.index.segment_writer import Mark, Report, SegmentWriter, Settings
 from flmr.index.snapshot import Snapshot, View, open_snapshot
-from flmr.index.source import Batch, batches
+from flmr.index.source import ITEMS_PER_BATCH, Batch, batches
 from flmr.index.store import Storage
 from flmr.records import MultiVectors, Passage
 
@@ -103,12 +104,15 @@ class Writer:
         undo = self._begin()
         seen: set[str] = set()
         try:
-            for item_id in ids:
-                if checked_id(item_id) in seen:
-                    raise DuplicateId(f"id {item_id!r} is given twice; give each id once")
-                seen.add(item_id)
-                if not self._kill(item_id, undo):
-                    raise UnknownId(f"id {item_id!r} is not in {self._folder}; nothing was deleted: check the id")
+            rest = iter(ids)
+            while batch := [checked_id(item_id) for item_id in islice(rest, ITEMS_PER_BATCH)]:
+                committed = self._committed(batch)
+                for item_id in batch:
+                    if item_id in seen:
+                        raise DuplicateId(f"id {item_id!r} is given twice; give each id once")
+                    seen.add(item_id)
+                    if not self._kill(item_id, committed.get(item_id), undo):
+                        raise UnknownId(f"id {item_id!r} is not in {self._folder}; nothing was deleted: check the id")
         except BaseException:
             self._take_back(undo)
             raise
@@ -206,15 +210,16 @@ class Writer:
 
     def _admit(self, batch: Batch, undo: _Undo, *, update: bool) -> None:
         """Check a batch's ids against each other and against all that is there; let replaced items die."""
+        committed = self._committed(batch.ids)
         for item_id in batch.ids:
             if item_id in undo.added:
                 raise DuplicateId(f"id {item_id!r} is given twice; ids must be unique")
             if update:
-                if not self._kill(item_id, undo):
+                if not self._kill(item_id, committed.get(item_id), undo):
                     raise UnknownId(
                         f"id {item_id!r} is not in {self._folder}; nothing was updated: use add for new items"
                     )
-            elif item_id in self._pending or self._find(item_id):
+            elif item_id in self._pending or item_id in committed:
                 raise DuplicateId(f"id {item_id!r} is already in {self._folder}: use update to replace it")
             undo.added[item_id] = None
 
@@ -227,22 +232,27 @@ class Writer:
         self._segment.images_not_stored += batch.images_not_stored
         self._pending.update(zip(batch.ids, range(row, row + len(batch.ids)), strict=True))
 
-    def _find(self, item_id: str) -> tuple[View, int] | None:
-        """Where a committed item is, unless it will die with the next commit."""
-        found = self.base.find(item_id)
-        return None if found and found[1] in self._dead.get(found[0].record.name, ()) else found
+    def _committed(self, item_ids: Sequence[str]) -> dict[str, tuple[View, int]]:
+        """Where those of these ids are that are committed and will not die with the next commit."""
+        found = self.base.find_all(item_ids)
+        if not self._dead:
+            return found
+        return {
+            item_id: (view, row)
+            for item_id, (view, row) in found.items()
+            if row not in self._dead.get(view.record.name, ())
+        }
 
-    def _kill(self, item_id: str, undo: _Undo) -> bool:
+    def _kill(self, item_id: str, committed: tuple[View, int] | None, undo: _Undo) -> bool:
         row = self._pending.pop(item_id, None)
         if row is not None:
             undo.replaced[item_id] = row
             return True
-        found = self._find(item_id)
-        if found is None:
+        if committed is None:
             return False
-        name = found[0].record.name
-        self._dead.setdefault(name, set()).add(found[1])
-        undo.died.append((name, found[1]))
+        name, row = committed[0].record.name, committed[1]
+        self._dead.setdefault(name, set()).add(row)
+        undo.died.append((name, row))
         return True
 
     def _passages_of(self, ids: Sequence[str], undo: _Undo) -> list[Row]:
