@@ -135,8 +135,10 @@ class SegmentWriter:
     ) -> None:
         """Add items.  vectors_TD: (sum of lengths, D) float16, or float32 decoded from codes that are re-encoded."""
         if self._keeps_float16():
-            with np.errstate(over="ignore"):  # what is decoded may lie beyond what was encoded
-                stored_TD = np.nan_to_num(vectors_TD.astype(np.float16, copy=False), copy=False)
+            stored_TD = vectors_TD
+            if stored_TD.dtype != np.float16:
+                with np.errstate(over="ignore"):  # what is decoded may lie beyond what was encoded
+                    stored_TD = np.nan_to_num(vectors_TD.astype(np.float16), copy=False)
             self._file(self._float16_name()).append(stored_TD)
         if self.codec is None:
             self._widest = max(self._widest, codecs.widest_row(vectors_TD))

@@ -601,3 +601,15 @@ def test_flat_search_is_brute_force(tmp_path: Path) -> None:
     with Index.create(tmp_path / "ix", ITEMS, IDS, nbits=0) as ix:
         for query in queries_near(ITEMS, 10):
             assert ids_of(ix.search(query, 15)[0]) == best_ids(query, rounded, 15)
+
+
+def test_kept_vectors_of_a_segment_with_an_older_codec_are_merged(tmp_path: Path) -> None:
+    few, many = clustered_items(4, 8, rows=(2, 4)), clustered_items(200, 8, seed=3)
+    with Index.create(tmp_path / "ix", few, nbits=2, keep_vectors=True) as ix:
+        ix.add(many)
+        ix.commit()
+        assert len(ix._open().manifest.codecs) == 2
+        before = {item_id: ix.vectors(item_id) for item_id in ix.ids()}
+        ix.merge()
+        assert ix.info()["segments"] == 1 and ix.verify() == []
+        assert all(np.array_equal(ix.vectors(item_id), rows) for item_id, rows in before.items())
