@@ -19,11 +19,11 @@ import numpy as np
 
 from flmr.ops import native
 from flmr.ops.assign import assign
+from flmr.ops.coded import Codebook, Coded, estimate, query_table, rough, score_codes
 from flmr.ops.maxsim import maxsim
-from flmr.ops.probe import approximate, probe
-from flmr.ops.residual import dequantize, quantize
-from flmr.ops.score import score, score_flat
+from flmr.ops.score import score_flat
 from flmr.ops.topk import topk
+from flmr.ops.trellis import dequantize, quantize, scale_table, trellis_levels
 from flmr.records import MultiVectors
 
 DIM, CENTROIDS, CANDIDATES = 128, 2048, 1000
@@ -49,45 +49,48 @@ def normal(rng: np.random.Generator, rows: int) -> np.ndarray:
 
 
 def bench_scores(rng: np.random.Generator, items: MultiVectors, threads: int, isa: str) -> None:
-    """Reranking chosen items and scanning all of them, from residual codes and from flat vectors."""
-    centroids = normal(rng, CENTROIDS)
-    codes = rng.integers(0, CENTROIDS, len(items.vectors)).astype(np.uint32)
-    scales = np.full(len(codes), 0.1, np.float16)
+    """Scoring chosen items and ranking all of them, from codes and from flat vectors."""
+    centroids = rng.integers(-127, 128, (CENTROIDS, DIM)).astype(np.int8)
+    codes = rng.integers(0, CENTROIDS, len(items.vectors)).astype(np.uint16)
+    scales = rng.integers(200, 256, len(codes)).astype(np.uint8)
     chosen = rng.permutation(len(items))[:CANDIDATES].astype(np.uint32)
     count = int(items.lengths[chosen].sum())
     how = {"threads": threads, "isa": isa}
 
     for rows in (1, 32, 320):
         query = normal(rng, rows)
-        scores_QK = (centroids @ query.T).T
+        flops = 2.0 * count * rows * DIM
 
         def numpy_flat(query: np.ndarray = query) -> np.ndarray:
             return np.array([(items[i] @ query.T).max(axis=0).sum() for i in chosen])
 
         for nbits in (2, 4, 8):
             packed = rng.integers(0, 256, (len(codes), DIM * nbits // 8), dtype=np.uint8)
-            levels = np.linspace(-2, 2, 2**nbits, dtype=np.float32)
-            arrays = (query, chosen, items.offsets, codes, packed, scales, centroids, levels)
-            flops = 2.0 * count * rows * DIM
-            title = f"score {len(chosen)} items, {rows} rows, {nbits} bits"
-            measure(title, flops, {"native": lambda a=arrays, n=nbits: score(*a, nbits=n, **how)})
+            scale = np.full(CENTROIDS, 0.001, np.float32)
+            book = Codebook(centroids, scale, scale_table(0.01), trellis_levels(nbits), nbits)
+            stored = Coded(items.offsets, codes, packed, scales)
+            table = query_table(query, book, **how)
+            measure(
+                f"{len(chosen)} items, {rows} rows, {nbits} bits",
+                flops,
+                {
+                    "score": lambda q=query, b=book, c=stored: score_codes(q, b, c, chosen, **how),
+                    "estimate": lambda t=table, b=book, c=stored: estimate(t, b, c, chosen, **how),
+                },
+            )
+        measure(
+            f"all items, {rows} rows",
+            0,
+            {
+                "table": lambda q=query, b=book: query_table(q, b, **how),
+                "rough": lambda t=table, c=stored: rough(t, c, None, **how),
+            },
+        )
         paths = {
             "native": lambda q=query: score_flat(q, chosen, items.offsets, items.vectors, **how),
             "numpy": numpy_flat,
         }
-        measure(f"score_flat {len(chosen)} items, {rows} rows", 2.0 * count * rows * DIM, paths)
-        title = f"approximate all items, {rows} rows"
-        measure(title, 0, {"native": lambda s=scores_QK: approximate(s, codes, items.offsets, None, **how)})
-
-    lists = np.argsort(codes, kind="stable")
-    offsets = np.concatenate([[0], np.bincount(codes, minlength=CENTROIDS).cumsum()]).astype(np.int64)
-    owners = np.repeat(np.arange(len(items), dtype=np.uint32), items.lengths)[lists]
-    scores = np.ascontiguousarray(normal(rng, 32) @ centroids.T)
-    measure(
-        "probe 32 rows, 4 lists a row",
-        0,
-        {"native": lambda: probe(scores, offsets, owners, nprobe=4, num_items=len(items), **how)},
-    )
+        measure(f"score_flat {len(chosen)} items, {rows} rows", flops, paths)
 
 
 def bench_build(rng: np.random.Generator, threads: int, isa: str, count: int = 20_000) -> None:
@@ -105,17 +108,17 @@ def bench_build(rng: np.random.Generator, threads: int, isa: str, count: int = 2
         repeats=3,
     )
     for nbits in (2, 4, 8):
-        levels = np.linspace(-2, 2, 2**nbits, dtype=np.float32)
-        packed, scales = quantize(vectors, levels, nbits=nbits, **how)
+        table = scale_table(0.1)
+        packed, scales = quantize(vectors, table, nbits=nbits, **how)
         measure(
             f"quantize {count} vectors, {nbits} bits",
             0,
-            {"native": lambda n=nbits, lv=levels: quantize(vectors, lv, nbits=n, **how)},
+            {"native": lambda n=nbits, t=table: quantize(vectors, t, nbits=n, **how)},
         )
         measure(
             f"dequantize {count} vectors, {nbits} bits",
             0,
-            {"native": lambda n=nbits, p=packed, s=scales, lv=levels: dequantize(p, s, lv, nbits=n, dim=DIM, **how)},
+            {"native": lambda n=nbits, t=table, p=packed, s=scales: dequantize(p, s, t, nbits=n, dim=DIM, **how)},
         )
 
 

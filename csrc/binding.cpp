@@ -68,8 +68,6 @@ void need_packed(size_t bytes, size_t dim, int nbits) {
   need(dim > 0 && bytes == (dim * static_cast<size_t>(nbits) + 7) / 8, "packed rows have the wrong number of bytes");
 }
 
-const uint16_t* bits_of(const In<Half, 1>& scales) { return reinterpret_cast<const uint16_t*>(scales.data()); }
-
 void maxsim(Vectors queries, In<int64_t, 1> query_offsets, Vectors documents, In<int64_t, 1> document_offsets,
             Out<float, 2> scores, int threads, const std::string& isa) {
   const flmr::Ragged q = ragged_of(queries, query_offsets), d = ragged_of(documents, document_offsets);
@@ -112,42 +110,6 @@ void means(Vectors vectors, In<uint16_t, 1> codes, Out<float, 2> means, Out<int6
   flmr::means(rows, codes.data(), size(means, 0), means.data(), counts.data(), run);
 }
 
-void pack(In<uint8_t, 2> levels, int nbits, Out<uint8_t, 2> packed) {
-  need_packed(packed.shape(1), levels.shape(1), nbits);
-  need(packed.shape(0) == levels.shape(0), "packed has the wrong shape");
-  nb::gil_scoped_release release;
-  flmr::pack(levels.data(), size(levels, 0), size(levels, 1), nbits, packed.data());
-}
-
-void unpack(In<uint8_t, 2> packed, int nbits, Out<uint8_t, 2> levels) {
-  need_packed(packed.shape(1), levels.shape(1), nbits);
-  need(packed.shape(0) == levels.shape(0), "levels have the wrong shape");
-  nb::gil_scoped_release release;
-  flmr::unpack(packed.data(), size(packed, 0), size(levels, 1), nbits, levels.data());
-}
-
-void quantize(In<float, 2> residuals, In<float, 1> levels, int nbits, Out<uint8_t, 2> packed, Out<Half, 1> scales,
-              int threads, const std::string& isa) {
-  need_packed(packed.shape(1), residuals.shape(1), nbits);
-  need(levels.shape(0) == size_t{1} << nbits, "there must be 2**nbits levels");
-  need(packed.shape(0) == residuals.shape(0) && scales.shape(0) == residuals.shape(0), "results have the wrong shape");
-  const flmr::Run run = run_of(threads, isa);
-  nb::gil_scoped_release release;
-  flmr::quantize(residuals.data(), size(residuals, 0), size(residuals, 1), levels.data(), nbits, packed.data(),
-                 reinterpret_cast<uint16_t*>(scales.data()), run);
-}
-
-void dequantize(In<uint8_t, 2> packed, In<Half, 1> scales, In<float, 1> levels, int nbits, Out<float, 2> residuals,
-                int threads, const std::string& isa) {
-  need_packed(packed.shape(1), residuals.shape(1), nbits);
-  need(levels.shape(0) == size_t{1} << nbits, "there must be 2**nbits levels");
-  need(packed.shape(0) == residuals.shape(0) && packed.shape(0) == scales.shape(0), "arrays disagree in T");
-  const flmr::Run run = run_of(threads, isa);
-  nb::gil_scoped_release release;
-  flmr::dequantize(packed.data(), bits_of(scales), size(packed, 0), size(residuals, 1), levels.data(), nbits,
-                   residuals.data(), run);
-}
-
 void need_levels(const In<int8_t, 1>& levels, int nbits) {
   need(levels.shape(0) == (nbits == 8 ? 256 : 64), "there must be 64 levels, or 256 at 8 bits");
 }
@@ -184,25 +146,8 @@ void trellis_dequantize(In<uint8_t, 2> packed, In<uint8_t, 1> scales, int nbits,
                            scale_table.data(), residuals.data(), run);
 }
 
-void pool(Vectors vectors, In<int64_t, 1> offsets, int64_t factor, int64_t stretch, In<int64_t, 1> pooled_offsets,
-          Out<float, 2> pooled, int threads, const std::string& isa) {
-  const flmr::Ragged items = ragged_of(vectors, offsets);
-  need(factor >= 1 && stretch >= factor && stretch % factor == 0, "stretch must be a multiple of factor");
-  need(pooled_offsets.shape(0) == offsets.shape(0) && size(pooled, 1) == items.rows.dim, "results have the wrong shape");
-  for (int64_t i = 0; i < items.items; ++i) {
-    const int64_t rows = items.offsets[i + 1] - items.offsets[i];
-    need(items.offsets[i] >= 0 && rows >= 0 && items.offsets[i + 1] <= items.rows.count, "offsets must rise");
-    need(pooled_offsets.data()[i] >= 0 && pooled_offsets.data()[i + 1] <= size(pooled, 0) &&
-             pooled_offsets.data()[i + 1] - pooled_offsets.data()[i] == (rows + factor - 1) / factor,
-         "pooled offsets do not fit");
-  }
-  const flmr::Run run = run_of(threads, isa);
-  nb::gil_scoped_release release;
-  flmr::pool(items, factor, stretch, pooled_offsets.data(), pooled.data(), run);
-}
-
-nb::object probe(In<float, 2> centroid_scores_QK, In<int64_t, 1> list_offsets, In<uint32_t, 1> list_items,
-                 int64_t nprobe, int64_t num_items, int threads, const std::string& isa) {
+nb::object probe(In<float, 2> centroid_scores_QK, In<int64_t, 1> list_offsets, In<uint8_t, 1> lists, int64_t nprobe,
+                 int64_t num_items, int threads, const std::string& isa) {
   need(list_offsets.shape(0) == centroid_scores_QK.shape(1) + 1, "centroid scores and list offsets disagree in K");
   need(nprobe >= 1 && num_items >= 0, "nprobe must be at least 1, num_items at least 0");
   const flmr::Run run = run_of(threads, isa);
@@ -210,38 +155,12 @@ nb::object probe(In<float, 2> centroid_scores_QK, In<int64_t, 1> list_offsets, I
   {
     nb::gil_scoped_release release;
     *found = flmr::probe(centroid_scores_QK.data(), size(centroid_scores_QK, 0), size(centroid_scores_QK, 1),
-                         list_offsets.data(), list_items.data(), size(list_items, 0), nprobe, num_items, run);
+                         list_offsets.data(), lists.data(), size(lists, 0), nprobe, num_items, run);
   }
   uint32_t* data = found->data();
   const size_t count = found->size();
   nb::capsule owner(found.release(), [](void* p) noexcept { delete static_cast<std::vector<uint32_t>*>(p); });
   return nb::cast(nb::ndarray<nb::numpy, uint32_t, nb::ndim<1>>(data, {count}, owner));
-}
-
-void approximate(In<float, 2> centroid_scores_KQ, In<uint32_t, 1> codes, In<int64_t, 1> offsets, In<uint32_t, 1> items,
-                 Out<float, 1> scores, int threads, const std::string& isa) {
-  need(offsets.shape(0) > 0 && scores.shape(0) == items.shape(0), "offsets or scores have the wrong shape");
-  const flmr::Run run = run_of(threads, isa);
-  nb::gil_scoped_release release;
-  flmr::approximate(centroid_scores_KQ.data(), size(centroid_scores_KQ, 0), size(centroid_scores_KQ, 1), codes.data(),
-                    size(codes, 0), offsets.data(), size(offsets, 0) - 1, items.data(), size(items, 0), scores.data(),
-                    run);
-}
-
-void score(In<float, 2> query, In<uint32_t, 1> items, In<int64_t, 1> offsets, In<uint32_t, 1> codes,
-           In<uint8_t, 2> packed, In<Half, 1> scales, In<float, 2> centroids, In<float, 1> levels, int nbits,
-           Out<float, 1> scores, int threads, const std::string& isa) {
-  need_packed(packed.shape(1), query.shape(1), nbits);
-  need(levels.shape(0) == size_t{1} << nbits, "there must be 2**nbits levels");
-  need(centroids.shape(1) == query.shape(1), "query and centroids disagree in D");
-  need(codes.shape(0) == packed.shape(0) && codes.shape(0) == scales.shape(0), "arrays disagree in T");
-  need(offsets.shape(0) > 0 && scores.shape(0) == items.shape(0), "offsets or scores have the wrong shape");
-  const flmr::Residuals vectors = {codes.data(),     packed.data(),     bits_of(scales), centroids.data(), levels.data(),
-                                   size(codes, 0), size(centroids, 0), size(query, 1),  nbits};
-  const flmr::Run run = run_of(threads, isa);
-  nb::gil_scoped_release release;
-  flmr::score(query.data(), size(query, 0), vectors, offsets.data(), size(offsets, 0) - 1, items.data(),
-              size(items, 0), scores.data(), run);
 }
 
 void score_flat(In<float, 2> query, In<uint32_t, 1> items, In<int64_t, 1> offsets, Vectors vectors,
@@ -252,6 +171,87 @@ void score_flat(In<float, 2> query, In<uint32_t, 1> items, In<int64_t, 1> offset
   const flmr::Run run = run_of(threads, isa);
   nb::gil_scoped_release release;
   flmr::score_flat(query.data(), size(query, 0), documents, items.data(), size(items, 0), scores.data(), run);
+}
+
+int64_t merge_rows(In<float, 2> query, double most_lost, Out<float, 2> merged, const std::string& isa) {
+  need(merged.shape(0) == query.shape(0) && merged.shape(1) == query.shape(1), "merged has the wrong shape");
+  need(query.shape(1) > 0 && most_lost >= 0, "rows must have dimensions, what is lost must not be negative");
+  nb::gil_scoped_release release;
+  return flmr::merge_rows(query.data(), size(query, 0), size(query, 1), most_lost, merged.data(), isa.c_str());
+}
+
+int64_t blocks_of(int64_t rows) { return (rows + 31) / 32; }
+
+void need_centroids(const In<int8_t, 2>& centroids, const In<float, 1>& scales, size_t dim) {
+  need(centroids.shape(1) == dim && dim > 0, "query and centroids disagree in D");
+  need(scales.shape(0) == centroids.shape(0) && centroids.shape(0) > 0 && centroids.shape(0) <= 65536,
+       "there must be 1 to 65,536 centroids");
+}
+
+void score_table(In<float, 2> query, In<int8_t, 2> centroids, In<float, 1> centroid_scales, Out<float, 3> scores,
+                 int threads, const std::string& isa) {
+  need_centroids(centroids, centroid_scales, query.shape(1));
+  need(size(scores, 0) == blocks_of(size(query, 0)) && scores.shape(1) == centroids.shape(0) && size(scores, 2) == 32,
+       "scores have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::score_table(query.data(), size(query, 0), centroids.data(), centroid_scales.data(), size(centroids, 0),
+                    size(query, 1), scores.data(), run);
+}
+
+float byte_table(In<float, 3> scores, In<float, 1> norms, float top, Out<uint8_t, 3> bytes, Out<float, 2> lows,
+                 int threads, const std::string& isa) {
+  need(size(scores, 0) == blocks_of(size(norms, 0)) && size(scores, 2) == 32, "scores have the wrong shape");
+  need(bytes.shape(0) == scores.shape(0) && bytes.shape(1) == scores.shape(1) && size(bytes, 2) == 32,
+       "bytes have the wrong shape");
+  need(lows.shape(0) == scores.shape(0) && size(lows, 1) == 32, "lows have the wrong shape");
+  need(top >= 1 && top <= 255, "top must lie within 1 and 255");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  return flmr::byte_table(scores.data(), norms.data(), size(norms, 0), size(scores, 1), top, bytes.data(), lows.data(),
+                          run);
+}
+
+void rough(In<uint8_t, 3> bytes, In<uint8_t, 1> bonus, In<int16_t, 2> weights, float factor, float base,
+           In<uint16_t, 1> codes, In<uint8_t, 1> scales, In<int64_t, 1> offsets, std::optional<In<uint32_t, 1>> items,
+           Out<float, 1> out, int threads, const std::string& isa) {
+  need(size(bytes, 2) == 32 && size(bytes, 1) > 0, "bytes have the wrong shape");
+  need(weights.shape(0) == bytes.shape(0) && size(weights, 1) == 32, "weights have the wrong shape");
+  need(size(bonus, 0) == 256, "there must be a bonus for each of 256 scales");
+  need(codes.shape(0) == scales.shape(0), "codes and scales disagree in T");
+  need(size(offsets, 0) > 0 && size(out, 0) == (items ? size(*items, 0) : size(offsets, 0) - 1),
+       "offsets or scores have the wrong shape");
+  const flmr::ByteTable table = {bytes.data(),   bonus.data(),   weights.data(), size(bytes, 0),
+                                 size(bytes, 1), factor,         base};
+  const flmr::Coded vectors = {codes.data(),   nullptr,        scales.data(),
+                               offsets.data(), size(codes, 0), size(offsets, 0) - 1};
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::rough(table, vectors, items ? items->data() : nullptr, size(out, 0), out.data(), run);
+}
+
+void score_codes(In<float, 2> query, std::optional<In<float, 3>> table, bool both, In<int8_t, 2> centroids,
+                 In<float, 1> centroid_scales, In<float, 1> scale_table, In<int8_t, 1> levels, int nbits,
+                 In<uint16_t, 1> codes, In<uint8_t, 2> packed, In<uint8_t, 1> scales, In<int64_t, 1> offsets,
+                 std::optional<In<uint32_t, 1>> items, Out<float, 1> out, int threads, const std::string& isa) {
+  need_centroids(centroids, centroid_scales, query.shape(1));
+  need_packed(packed.shape(1), query.shape(1), nbits);
+  need_levels(levels, nbits);
+  need(size(scale_table, 0) == 256, "there must be 256 scales");
+  need(codes.shape(0) == packed.shape(0) && codes.shape(0) == scales.shape(0), "arrays disagree in T");
+  need(size(offsets, 0) > 0 && size(out, 0) == (items ? size(*items, 0) : size(offsets, 0) - 1),
+       "offsets or scores have the wrong shape");
+  need(!table || (size(*table, 0) == blocks_of(size(query, 0)) && table->shape(1) == centroids.shape(0) &&
+                  size(*table, 2) == 32),
+       "the table has the wrong shape");
+  const flmr::Codebook book = {centroids.data(), centroid_scales.data(), scale_table.data(), levels.data(),
+                               size(centroids, 0), size(query, 1), nbits};
+  const flmr::Coded vectors = {codes.data(),   packed.data(),  scales.data(),
+                               offsets.data(), size(codes, 0), size(offsets, 0) - 1};
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::score_codes(query.data(), size(query, 0), table ? table->data() : nullptr, both, book, vectors,
+                    items ? items->data() : nullptr, size(out, 0), out.data(), run);
 }
 
 int64_t topk(In<float, 1> scores, std::optional<In<int64_t, 1>> ranks, Out<int64_t, 1> rows, const std::string& isa) {
@@ -274,28 +274,27 @@ NB_MODULE(_native, m) {
         "codes"_a.noconvert(), "distances"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("means", &means, "vectors"_a.noconvert(), "codes"_a.noconvert(), "means"_a.noconvert(),
         "counts"_a.noconvert(), "threads"_a, "isa"_a);
-  m.def("pack", &pack, "levels"_a.noconvert(), "nbits"_a, "packed"_a.noconvert());
-  m.def("unpack", &unpack, "packed"_a.noconvert(), "nbits"_a, "levels"_a.noconvert());
-  m.def("quantize", &quantize, "residuals"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a, "packed"_a.noconvert(),
-        "scales"_a.noconvert(), "threads"_a, "isa"_a);
-  m.def("dequantize", &dequantize, "packed"_a.noconvert(), "scales"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
-        "residuals"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("trellis_quantize", &trellis_quantize, "residuals"_a.noconvert(), "levels"_a.noconvert(), "spread"_a, "nbits"_a,
         "scale_table"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("trellis_unpack", &trellis_unpack, "packed"_a.noconvert(), "nbits"_a, "levels"_a.noconvert(),
         "out"_a.noconvert());
   m.def("trellis_dequantize", &trellis_dequantize, "packed"_a.noconvert(), "scales"_a.noconvert(), "nbits"_a,
         "levels"_a.noconvert(), "scale_table"_a.noconvert(), "residuals"_a.noconvert(), "threads"_a, "isa"_a);
-  m.def("pool", &pool, "vectors"_a.noconvert(), "offsets"_a.noconvert(), "factor"_a, "stretch"_a,
-        "pooled_offsets"_a.noconvert(), "pooled"_a.noconvert(), "threads"_a, "isa"_a);
-  m.def("probe", &probe, "centroid_scores"_a.noconvert(), "list_offsets"_a.noconvert(), "list_items"_a.noconvert(),
+  m.def("probe", &probe, "centroid_scores"_a.noconvert(), "list_offsets"_a.noconvert(), "lists"_a.noconvert(),
         "nprobe"_a, "num_items"_a, "threads"_a, "isa"_a);
-  m.def("approximate", &approximate, "centroid_scores"_a.noconvert(), "codes"_a.noconvert(), "offsets"_a.noconvert(),
-        "items"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
-  m.def("score", &score, "query"_a.noconvert(), "items"_a.noconvert(), "offsets"_a.noconvert(), "codes"_a.noconvert(),
-        "packed"_a.noconvert(), "scales"_a.noconvert(), "centroids"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
-        "out"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("score_flat", &score_flat, "query"_a.noconvert(), "items"_a.noconvert(), "offsets"_a.noconvert(),
         "vectors"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("merge_rows", &merge_rows, "query"_a.noconvert(), "most_lost"_a, "merged"_a.noconvert(), "isa"_a);
+  m.def("score_table", &score_table, "query"_a.noconvert(), "centroids"_a.noconvert(), "centroid_scales"_a.noconvert(),
+        "scores"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("byte_table", &byte_table, "scores"_a.noconvert(), "norms"_a.noconvert(), "top"_a, "bytes"_a.noconvert(),
+        "lows"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("rough", &rough, "bytes"_a.noconvert(), "bonus"_a.noconvert(), "weights"_a.noconvert(), "factor"_a, "base"_a,
+        "codes"_a.noconvert(), "scales"_a.noconvert(), "offsets"_a.noconvert(), "items"_a.noconvert().none(),
+        "out"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("score_codes", &score_codes, "query"_a.noconvert(), "table"_a.noconvert().none(), "both"_a, "centroids"_a.noconvert(),
+        "centroid_scales"_a.noconvert(), "scale_table"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
+        "codes"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(), "offsets"_a.noconvert(),
+        "items"_a.noconvert().none(), "out"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("topk", &topk, "scores"_a.noconvert(), "ranks"_a.noconvert().none(), "rows"_a.noconvert(), "isa"_a);
 }

@@ -32,15 +32,33 @@ struct Ragged {
   int64_t items;
 };
 
-// Vectors as centroid[code] + scale * levels[packed].
-struct Residuals {
-  const uint32_t* codes;    // [T]
-  const uint8_t* packed;    // [T][P]
-  const uint16_t* scales;   // [T] float16
-  const float* centroids;   // [K][D]
-  const float* levels;      // [L]
-  int64_t count, num_centroids, dim;
+// What codes mean: vector = centroid_scales[code] * centroids[code] + scales[scale] * levels.
+struct Codebook {
+  const int8_t* centroids;       // [K][D]
+  const float* centroid_scales;  // [K]
+  const float* scales;           // [256]
+  const int8_t* levels;          // [64], by the window of a row's bit stream; unused at 8 bits
+  int64_t num_centroids, dim;
   int nbits;
+};
+
+// Vectors as codes, of items.
+struct Coded {
+  const uint16_t* codes;   // [T]
+  const uint8_t* packed;   // [T][P]; null where only the codes are looked at
+  const uint8_t* scales;   // [T]
+  const int64_t* offsets;  // [N + 1]
+  int64_t count, items;
+};
+
+// A query's scores with all centroids, rounded to bytes, in blocks of 32 rows; and how they make a rough score:
+// base + factor * the sum over rows of weight * best byte.
+struct ByteTable {
+  const uint8_t* bytes;    // [blocks][K][32]
+  const uint8_t* bonus;    // [256], what a vector's scale adds
+  const int16_t* weights;  // [blocks][32], 0 for rows that are not there
+  int64_t blocks, num_centroids;
+  float factor, base;
 };
 
 // How to run: an instruction set of simd_names() and a number of threads.
@@ -67,13 +85,6 @@ void assign_rounded(const Rows& vectors, const int8_t* centroids, const float* s
 // Mean of the vectors of each code, zero where there are none, and their number.
 void means(const Rows& vectors, const uint16_t* codes, int64_t num_centroids, float* means, int64_t* counts, Run run);
 
-void pack(const uint8_t* levels, int64_t count, int64_t dim, int nbits, uint8_t* packed);
-void unpack(const uint8_t* packed, int64_t count, int64_t dim, int nbits, uint8_t* levels);
-void quantize(const float* residuals, int64_t count, int64_t dim, const float* levels, int nbits, uint8_t* packed,
-              uint16_t* scales, Run run);
-void dequantize(const uint8_t* packed, const uint16_t* scales, int64_t count, int64_t dim, const float* levels,
-                int nbits, float* residuals, Run run);
-
 // Residuals as paths through a trellis, 8 bits as whole numbers; levels: int8 [64], or [256] at 8 bits; spread: the
 // standard deviation that the levels were made for; scale_table: [256], rising from 0.
 void trellis_quantize(const float* residuals, int64_t count, int64_t dim, const int8_t* levels, int spread, int nbits,
@@ -82,24 +93,35 @@ void trellis_unpack(const uint8_t* packed, int64_t count, int64_t dim, int nbits
 void trellis_dequantize(const uint8_t* packed, const uint8_t* scales, int64_t count, int64_t dim, int nbits,
                         const int8_t* levels, const float* scale_table, float* residuals, Run run);
 
-// Items with ceil(rows / factor) rows each, where pooled_offsets say; `stretch` rows at most are clustered together.
-void pool(const Ragged& items, int64_t factor, int64_t stretch, const int64_t* pooled_offsets, float* pooled, Run run);
-
-// Union of the inverted lists of each query row's best centroids: ascending, each item once.
+// Union of the inverted lists of each query row's best centroids: ascending, each item once.  A list is its items'
+// gaps as LEB128 numbers.
 std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64_t num_centroids,
-                            const int64_t* list_offsets, const uint32_t* list_items, int64_t list_size, int64_t nprobe,
+                            const int64_t* list_offsets, const uint8_t* lists, int64_t list_bytes, int64_t nprobe,
                             int64_t num_items, Run run);
 
-// MaxSim with every vector replaced by its centroid.
-void approximate(const float* centroid_scores_KQ, int64_t num_centroids, int64_t rows, const uint32_t* codes,
-                 int64_t count, const int64_t* offsets, int64_t num_items, const uint32_t* items, int64_t wanted,
-                 float* scores, Run run);
-
 // MaxSim of one query (Q rows of `dim` floats) against `wanted` items.
-void score(const float* query, int64_t rows, const Residuals& vectors, const int64_t* offsets, int64_t num_items,
-           const uint32_t* items, int64_t wanted, float* scores, Run run);
 void score_flat(const float* query, int64_t rows, const Ragged& documents, const uint32_t* items, int64_t wanted,
                 float* scores, Run run);
+
+// Sums of rows that point the same way, a whole number of half blocks of them where there are so many; no more is lost
+// than the given share of the rows' squared lengths.  Returns how many rows were written.
+int64_t merge_rows(const float* query, int64_t rows, int64_t dim, double most_lost, float* merged, const char* isa);
+
+// scores[block][centroid][row of the block]
+void score_table(const float* query, int64_t rows, const int8_t* centroids, const float* centroid_scales,
+                 int64_t num_centroids, int64_t dim, float* scores, Run run);
+
+// Rounds such scores to bytes 0 .. top, in steps of what is returned times the row's norm; lows: what byte 0 stands for.
+float byte_table(const float* scores, const float* norms, int64_t rows, int64_t num_centroids, float top,
+                 uint8_t* bytes, float* lows, Run run);
+
+// Rough scores of `wanted` items (items null: all in order): -inf for one without vectors.
+void rough(const ByteTable& table, const Coded& vectors, const uint32_t* items, int64_t wanted, float* scores, Run run);
+
+// MaxSim of one query against `wanted` items (null: all in order) from their codes.  table: score_table of the query, or
+// null.  Not both: an estimate, the query's rows rounded to one byte a dimension.
+void score_codes(const float* query, int64_t rows, const float* table, bool both, const Codebook& book,
+                 const Coded& vectors, const uint32_t* items, int64_t wanted, float* scores, Run run);
 
 // The best k: rows[], best first, ties to the lower rank (to the lower row where ranks is null); -inf and NaN never.
 // Returns how many.

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from flmr.ops import native
+from flmr.ops.coded import Codebook, Coded
+from flmr.ops.trellis import scale_table, trellis_levels
 from flmr.records import MultiVectors
 
 ISAS = native.isas()
@@ -24,22 +26,18 @@ def ragged(rng: np.random.Generator, lengths: Sequence[int], dim: int, dtype: ty
     return MultiVectors(normal(rng, int(offsets[-1]), dim).astype(dtype), offsets)
 
 
-def levels_of(nbits: int) -> np.ndarray:
-    """2**nbits rising, uneven levels."""
-    x = np.linspace(-1, 1, 2**nbits)
-    return (2 * x + 0.7 * x**3).astype(np.float32)
-
-
-def stored(rng: np.random.Generator, items: MultiVectors, nbits: int, num_centroids: int = 37) -> dict[str, np.ndarray]:
-    """Random arrays as an index would hold them for these items: the arguments of `score` after the offsets."""
-    count, dim = items.vectors.shape
-    return {
-        "codes_T": rng.integers(0, num_centroids, count).astype(np.uint32),
-        "packed_TP": rng.integers(0, 256, (count, (dim * nbits + 7) // 8), dtype=np.uint8),
-        "scales_T": rng.uniform(0.1, 2, count).astype(np.float16),
-        "centroids_KD": normal(rng, num_centroids, dim),
-        "levels_L": levels_of(nbits),
-    }
+def coded(
+    rng: np.random.Generator, lengths: Sequence[int], dim: int, nbits: int, num_centroids: int = 37
+) -> tuple[Codebook, Coded]:
+    """Random arrays as an index would hold them for items of these lengths."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    count = int(offsets[-1])
+    centroids = rng.integers(-127, 128, (num_centroids, dim)).astype(np.int8)
+    scales = rng.uniform(0.001, 0.01, num_centroids).astype(np.float32)
+    book = Codebook(centroids, scales, scale_table(0.01), trellis_levels(nbits), nbits)
+    packed = rng.integers(1, 256, (count, (dim * nbits + 7) // 8)).astype(np.uint8)
+    codes = rng.integers(0, num_centroids, count).astype(np.uint16)
+    return book, Coded(offsets, codes, packed, rng.integers(150, 256, count).astype(np.uint8))
 
 
 def assert_no_worse_than_twice(fast: np.ndarray, plain: np.ndarray, truth: np.ndarray) -> None:

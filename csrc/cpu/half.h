@@ -1,4 +1,4 @@
-// float16 <-> float32 in plain C++, for single values and for processors without a conversion instruction.
+// float16 to float32 in plain C++, for single values and for processors without a conversion instruction.
 
 #pragma once
 #include <cstdint>
@@ -23,23 +23,6 @@ static inline float half_to_float(uint16_t half) {
   float value;
   std::memcpy(&value, &bits, 4);
   return value;
-}
-
-// To nearest, ties to even.  |value| <= 65504.
-static inline uint16_t float_to_half(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
-  bits &= 0x7fffffffu;
-  if (bits < 0x38800000u) {  // below 2^-14: adding 0.5 rounds to a multiple of 2^-24, which is the subnormal's unit
-    float magnitude;
-    std::memcpy(&magnitude, &bits, 4);
-    magnitude += 0.5f;
-    std::memcpy(&bits, &magnitude, 4);
-    return static_cast<uint16_t>(sign | (bits - 0x3f000000u));
-  }
-  bits += 0xfffu + ((bits >> 13) & 1u);
-  return static_cast<uint16_t>(sign | ((bits - 0x38000000u) >> 13));
 }
 
 }  // namespace flmr

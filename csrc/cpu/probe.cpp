@@ -1,4 +1,4 @@
-// From centroid scores to candidates, and their approximate scores.
+// From centroid scores to candidates.
 
 #include <algorithm>
 #include <atomic>
@@ -38,24 +38,41 @@ class Set {
   std::vector<std::atomic<uint64_t>> words_;
 };
 
-void add_list(int64_t centroid, const int64_t* list_offsets, const uint32_t* list_items, int64_t list_size,
-              Set& items) {
+// One number of a list: seven bits a byte, lowest first, the highest bit says that more follow.
+uint32_t take_varint(const uint8_t*& next, const uint8_t* end, int64_t centroid) {
+  uint64_t value = 0;
+  for (int shift = 0; shift < 35 && next < end; shift += 7) {
+    const uint8_t byte = *next++;
+    value |= static_cast<uint64_t>(byte & 127) << shift;
+    if (!(byte & 128)) {
+      if (value > 0xffffffff) break;
+      return static_cast<uint32_t>(value);
+    }
+  }
+  throw Refused("list " + std::to_string(centroid) + " holds a number that does not end or is too large");
+}
+
+// Items ascending: the first one, then how far each is from the one before.
+void add_list(int64_t centroid, const int64_t* list_offsets, const uint8_t* lists, int64_t list_bytes, Set& items) {
   const int64_t begin = list_offsets[centroid], end = list_offsets[centroid + 1];
-  if (begin < 0 || end < begin || end > list_size)
+  if (begin < 0 || end < begin || end > list_bytes)
     throw Refused("the offsets of list " + std::to_string(centroid) + " must rise from 0 to " +
-                  std::to_string(list_size));
-  for (int64_t i = begin; i < end; ++i) {
-    if (list_items[i] >= items.count())
-      throw Refused("item " + std::to_string(list_items[i]) + " of list " + std::to_string(centroid) +
-                    " is not below " + std::to_string(items.count()));
-    items.add(list_items[i]);
+                  std::to_string(list_bytes));
+  const uint8_t* next = lists + begin;
+  uint64_t item = 0;
+  while (next < lists + end) {
+    item += take_varint(next, lists + end, centroid);
+    if (item >= static_cast<uint64_t>(items.count()))
+      throw Refused("item " + std::to_string(item) + " of list " + std::to_string(centroid) + " is not below " +
+                    std::to_string(items.count()));
+    items.add(static_cast<uint32_t>(item));
   }
 }
 
 }  // namespace
 
 std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64_t num_centroids,
-                            const int64_t* list_offsets, const uint32_t* list_items, int64_t list_size, int64_t nprobe,
+                            const int64_t* list_offsets, const uint8_t* lists, int64_t list_bytes, int64_t nprobe,
                             int64_t num_items, Run run) {
   Set centroids(num_centroids), items(num_items);
   share(rows, run.threads, [&](Units& units) {
@@ -66,33 +83,15 @@ std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64
       for (int64_t i = 0; i < found; ++i) centroids.add(static_cast<uint32_t>(best[static_cast<size_t>(i)]));
     }
   });
-  const std::vector<uint32_t> lists = centroids.ascending();  // rows of one query share many
+  const std::vector<uint32_t> probed = centroids.ascending();  // rows of one query share many
   constexpr int64_t kLists = 16;
-  const int64_t count = static_cast<int64_t>(lists.size());
+  const int64_t count = static_cast<int64_t>(probed.size());
   share((count + kLists - 1) / kLists, run.threads, [&](Units& units) {
     for (int64_t unit; units.take(unit);)
       for (int64_t i = unit * kLists; i < std::min(count, (unit + 1) * kLists); ++i)
-        add_list(lists[static_cast<size_t>(i)], list_offsets, list_items, list_size, items);
+        add_list(probed[static_cast<size_t>(i)], list_offsets, lists, list_bytes, items);
   });
   return items.ascending();
-}
-
-void approximate(const float* centroid_scores_KQ, int64_t num_centroids, int64_t rows, const uint32_t* codes,
-                 int64_t count, const int64_t* offsets, int64_t num_items, const uint32_t* items, int64_t wanted,
-                 float* scores, Run run) {
-  const Simd& isa = simd(run.isa);
-  constexpr int64_t kItems = 64;
-  share((wanted + kItems - 1) / kItems, run.threads, [&](Units& units) {
-    Buffer<float> best(rows);
-    for (int64_t unit; units.take(unit);)
-      for (int64_t i = unit * kItems; i < std::min(wanted, (unit + 1) * kItems); ++i) {
-        int64_t begin, end;
-        checked_range(offsets, num_items, count, items[i], begin, end);
-        check_codes(codes, begin, end, num_centroids);
-        isa.gather_max(centroid_scores_KQ, codes + begin, end - begin, rows, best.get());
-        scores[i] = begin < end ? static_cast<float>(sum(best.get(), rows)) : -std::numeric_limits<float>::infinity();
-      }
-  });
 }
 
 }  // namespace flmr

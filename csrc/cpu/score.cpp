@@ -1,5 +1,5 @@
-// One query against chosen items, straight from what is stored.  A tile of vectors is made in the first-level cache,
-// multiplied with every query row and forgotten.
+// One query against chosen items, from the vectors themselves.  A tile of them is widened in the first-level
+// cache, multiplied with every query row and forgotten.
 
 #include <algorithm>
 #include <limits>
@@ -39,20 +39,6 @@ void score_items(const Simd& isa, const float* query, int64_t rows, int64_t dim,
 }
 
 }  // namespace
-
-void score(const float* query, int64_t rows, const Residuals& vectors, const int64_t* offsets, int64_t num_items,
-           const uint32_t* items, int64_t wanted, float* scores, Run run) {
-  const Simd& isa = simd(run.isa);
-  const int64_t bytes = (vectors.dim * vectors.nbits + 7) / 8;
-  float table[256];
-  for (int i = 0; i < 256; ++i) table[i] = vectors.levels[i & ((1 << vectors.nbits) - 1)];
-  score_items(isa, query, rows, vectors.dim, offsets, num_items, vectors.count, items, wanted, scores, run.threads,
-              [&](int64_t begin, int64_t end, float* out) {
-                check_codes(vectors.codes, begin, end, vectors.num_centroids);
-                isa.unpack(vectors.packed + begin * bytes, vectors.scales + begin, vectors.codes + begin,
-                           vectors.centroids, end - begin, vectors.dim, vectors.nbits, table, out);
-              });
-}
 
 void score_flat(const float* query, int64_t rows, const Ragged& documents, const uint32_t* items, int64_t wanted,
                 float* scores, Run run) {

@@ -83,6 +83,9 @@ inline int64_t tile_tokens(int64_t dim) {
   return fit < 6 ? 6 : fit > 96 ? 96 : fit;
 }
 
+// Bytes that a row of `dim` bytes takes in a tile: whole cache lines.
+inline int64_t padded_bytes(int64_t dim) { return (dim + 63) / 64 * 64; }
+
 inline double sum(const float* values, int64_t count) {
   double total = 0;
   for (int64_t i = 0; i < count; ++i) total += values[i];
@@ -167,9 +170,8 @@ inline void checked_range(const int64_t* offsets, int64_t num_items, int64_t num
                   std::to_string(end) + ": they must rise from 0 to " + std::to_string(num_vectors));
 }
 
-inline void check_codes(const uint32_t* codes, int64_t begin, int64_t end, int64_t num_centroids) {
-  uint32_t largest = 0;
-  for (int64_t t = begin; t < end; ++t) largest = codes[t] > largest ? codes[t] : largest;
+inline void check_codes(const Simd& simd, const uint16_t* codes, int64_t begin, int64_t end, int64_t num_centroids) {
+  const uint32_t largest = simd.most_code(codes + begin, end - begin);
   if (largest >= num_centroids && begin < end)
     throw Refused("code " + std::to_string(largest) + " is not below the " + std::to_string(num_centroids) +
                   " centroids");

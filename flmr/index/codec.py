@@ -34,9 +34,11 @@ from flmr.index.format import (
     codec_name,
 )
 from flmr.index.kmeans import kmeans
+from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE, CodecRecord, FileRecord
 from flmr.index.store import Storage, file_size, map_array
 from flmr.ops.assign import assign_rounded, round_rows
+from flmr.ops.coded import Codebook
 from flmr.ops.trellis import SCALES, dequantize, quantize, scale_table, trellis_levels, widest
 
 MAX_BLOCK = 256  # a full rotation of D = 8192 would take 256 MB and 67 M multiplications a vector
@@ -71,6 +73,11 @@ class Codec:
     def dim(self) -> int:
         """D."""
         return int(self.centroids_KD.shape[1])
+
+    @lazy
+    def book(self) -> Codebook:
+        """What its codes mean, as the ops read it."""
+        return Codebook(self.centroids_KD, self.centroid_scales_K, self.scale_table, self.levels, self.nbits)
 
     def rotate(self, vectors_TD: np.ndarray) -> np.ndarray:
         """Vectors, or a query's rows, in the space of the codes: (T, D) float32."""

@@ -1,30 +1,39 @@
 """A snapshot of an index, searchable.  Knows segments and scores; knows nothing of text, images or models.
 
 Scores.  Every item has one score, that of the best representation that is stored: the kept float16 vectors where the
-index keeps them (or is flat), else its codes.  An exact search scores all items by it; a pruned one scores the
-candidates that are left by the very same function.  So an item's score never depends on how it was found.
+index keeps them (or is flat), else its codes.  An exact search scores all items by it; a pruned one ranks all by their
+codes alone, estimates the best of them, and scores the finalists that are left by the very same function.  So an item's
+score never depends on how it was found.
 
 Shapes: Q query rows, D dimension, K centroids, N items of a segment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flmr.errors import InvalidInput, UnknownId
+from flmr.errors import CorruptIndex, InvalidInput, UnknownId
+from flmr.index.codec import Codec
 from flmr.index.filters import Filter
 from flmr.index.ids import checked_id
+from flmr.index.manifest import RESTORE
 from flmr.index.settings import Plan, SearchParams, plan
 from flmr.index.snapshot import Snapshot, View
 from flmr.index.source import as_matrix
+from flmr.ops.coded import Table, query_table
+from flmr.ops.native import thread_count
 from flmr.ops.topk import topk
 from flmr.records import Hit, MultiVectors, Passage
 
 MAX_QUERY_VALUE = 1e24  # 65,535 rows x 8,192 dims x 65,504 x 1e24 still fits float32
+
+
+Found = tuple[float, str, View, int]  # score, id, segment's view, row
 
 
 @dataclass(frozen=True)
@@ -107,11 +116,9 @@ class Searcher:
             raise InvalidInput(f"k must be a whole number from 1, not {k!r}")
         matrices = as_queries(queries, self.dim)
         parts = self._parts(where, only_ids, exclude_ids)
-        sizes = {"items": sum(p.items for p in parts), "vectors": sum(p.vectors for p in parts)}
         codes = any(part.view.segment.codec is not None for part in parts)
-        chosen = plan(params, int(k), **sizes, all_items=max(len(self), 1), codes=codes)
-        found = [self._search(query_QD, int(k), parts, chosen, params.threads) for query_QD in matrices]
-        return self._hits(found, passages)
+        chosen = plan(params, int(k), vectors=sum(part.vectors for part in parts), codes=codes)
+        return self._hits(_map_queries(lambda q, n: _answer(q, parts, chosen, n), matrices, params.threads), passages)
 
     def ids(self) -> list[str]:
         """The ids of all items, in the order in which they are stored."""
@@ -157,23 +164,6 @@ class Searcher:
             raise UnknownId(f"id {item_id!r} is not in {self._snapshot.folder}: check the id")
         return found
 
-    def _search(
-        self, query_QD: np.ndarray, k: int, parts: list[Part], chosen: Plan, threads: int | None
-    ) -> list[tuple[float, str, View, int]]:
-        """probe -> approximate -> score -> topk: (score, id, segment, row), best first."""
-        query = _Query(query_QD, threads)
-        if chosen.scan:
-            scored = [query.score(part) for part in parts]
-        else:
-            likely = [_restricted(part, query.candidates(part, chosen.nprobe)) for part in parts]
-            if sum(part.items for part in likely) < min(k, sum(part.items for part in parts)):
-                likely = parts  # the lists that were probed held too few: look at everything
-            rough = [query.approximate(part) for part in likely]
-            scored = [query.score_codes(part) for part in _best_parts(rough, chosen.candidates)]
-            if any(part.view.segment.has_vectors for part in parts):
-                scored = [query.score(part) for part in _best_parts(scored, chosen.rescored)]
-        return _best(scored, k)
-
     def _parts(
         self, where: Mapping[str, Any] | None, only_ids: Iterable[str] | None, exclude_ids: Iterable[str] | None
     ) -> list[Part]:
@@ -190,7 +180,7 @@ class Searcher:
                 parts.append(Part(view, rows))
         return parts
 
-    def _hits(self, found: list[list[tuple[float, str, View, int]]], passages: bool) -> list[list[Hit]]:
+    def _hits(self, found: list[list[Found]], passages: bool) -> list[list[Hit]]:
         stored: dict[tuple[str, int], Passage | None] = {}
         wanted: dict[str, dict[int, tuple[str, View]]] = {}
         for _, item_id, view, row in (entry for entries in found for entry in entries) if passages else ():
@@ -209,57 +199,100 @@ class Searcher:
 
 
 class _Query:
-    """One query's rows, and what is worked out from them once: rotated by each codec, scored against its centroids."""
+    """One query's rows, and what each codec makes of them once: rotated, merged, scored with the centroids."""
 
-    def __init__(self, query_QD: np.ndarray, threads: int | None) -> None:
+    def __init__(self, query_QD: np.ndarray, threads: int) -> None:
         self._query_QD = query_QD
         self._threads = threads
         self._rotated: dict[int, np.ndarray] = {}
-        self._centroid_scores: dict[int, np.ndarray] = {}
+        self._tables: dict[int, Table] = {}
 
-    def candidates(self, part: Part, nprobe: int) -> np.ndarray:
-        """Items of the part's segment, deleted ones too, in the lists that the query's rows probe."""
-        if part.view.segment.codec is None:
-            return np.empty(0, np.uint32)
-        return part.view.segment.candidates(self._score_centroids(part), nprobe=nprobe, threads=self._threads)
+    def rows(self, parts: list[Part]) -> int:
+        """How many rows are left of it after merging, the most of any codec."""
+        return max(
+            (len(self._table(part.view.segment.codec).rows_MD) for part in parts if part.view.segment.codec), default=0
+        )
 
-    def approximate(self, part: Part) -> Scored:
-        """Scores from centroids alone."""
+    def probe(self, part: Part, nprobe: int) -> Part:
+        """What of a part is in the lists that the query's rows probe; all of it where its segment has no lists."""
+        segment = part.view.segment
+        if segment.codec is None:
+            return part
+        scores = self._table(segment.codec).scores
+        scores_QK = np.ascontiguousarray(scores.transpose(0, 2, 1)).reshape(-1, scores.shape[1])
+        rows = len(self._table(segment.codec).rows_MD)
+        found = segment.candidates(scores_QK[:rows], nprobe=nprobe, threads=self._threads)
+        return part if found is None else _restricted(part, found)
+
+    def rough(self, part: Part) -> Scored:
+        """Scores from codes alone."""
         segment = part.view.segment
         if segment.codec is None:
             return Scored(part, np.full(part.items, -np.inf, np.float32))
-        rows = np.arange(len(segment), dtype=np.uint32) if part.rows is None else part.rows
-        return Scored(part, segment.approximate(self._score_centroids(part), rows, threads=self._threads))
+        return Scored(part, segment.rough(self._table(segment.codec), part.rows, threads=self._threads))
 
-    def score_codes(self, part: Part) -> Scored:
-        """Scores from the codes."""
+    def estimate(self, part: Part) -> Scored:
+        """About the scores."""
         segment = part.view.segment
-        return Scored(part, segment.score_codes(self._rotate(part), part.rows, threads=self._threads))
+        if segment.codec is None:
+            return Scored(part, np.full(part.items, -np.inf, np.float32))
+        return Scored(part, segment.estimate(self._table(segment.codec), part.rows, threads=self._threads))
 
     def score(self, part: Part) -> Scored:
         """The items' scores: from their vectors where these are stored, else from their codes."""
         segment = part.view.segment
-        if not segment.has_vectors:
-            return self.score_codes(part)
-        return Scored(part, segment.score_vectors(self._query_QD, part.rows, threads=self._threads))
+        if segment.has_vectors:
+            return Scored(part, segment.score_vectors(self._query_QD, part.rows, threads=self._threads))
+        rotated_QD = self._rotate(segment.codec) if segment.codec else self._query_QD
+        return Scored(part, segment.score_codes(rotated_QD, part.rows, threads=self._threads))
 
-    def _rotate(self, part: Part) -> np.ndarray:
-        codec = part.view.segment.codec
-        if codec is None:
-            return self._query_QD
+    def _rotate(self, codec: Codec) -> np.ndarray:
         if id(codec) not in self._rotated:
-            self._rotated[id(codec)] = codec.rotate(self._query_QD)
+            with np.errstate(over="ignore", invalid="ignore"):  # of a rotation that somebody else wrote
+                rotated_QD = codec.rotate(self._query_QD)
+            if not np.isfinite(rotated_QD).all():
+                raise CorruptIndex(f"the index's rotation is damaged; run verify, then {RESTORE}")
+            self._rotated[id(codec)] = rotated_QD
         return self._rotated[id(codec)]
 
-    def _score_centroids(self, part: Part) -> np.ndarray:
-        codec = part.view.segment.codec
-        assert codec is not None
-        if id(codec) not in self._centroid_scores:
-            # Query by query, never a whole batch: one product of another shape may round in another way.
-            with np.errstate(over="ignore", invalid="ignore"):  # of a rotation that somebody else wrote
-                scores_QK = (self._rotate(part) @ codec.centroids_KD.T) * codec.centroid_scales_K
-            self._centroid_scores[id(codec)] = scores_QK
-        return self._centroid_scores[id(codec)]
+    def _table(self, codec: Codec) -> Table:
+        if id(codec) not in self._tables:
+            self._tables[id(codec)] = query_table(self._rotate(codec), codec.book, threads=self._threads)
+        return self._tables[id(codec)]
+
+
+def _answer(query_QD: np.ndarray, parts: list[Part], chosen: Plan, threads: int) -> list[Found]:
+    """probe -> rough -> estimate -> score -> topk: best first."""
+    query = _Query(query_QD, threads)
+    if not chosen.scan:
+        parts = _finalists(query, parts, chosen)
+    return _best([query.score(part) for part in parts], chosen.k)
+
+
+def _finalists(query: _Query, parts: list[Part], chosen: Plan) -> list[Part]:
+    """The items that are worth scoring."""
+    items = sum(part.items for part in parts)
+    likely = parts
+    if chosen.nprobe is not None:
+        likely = [query.probe(part, chosen.nprobe) for part in parts]
+        if sum(part.items for part in likely) < min(chosen.k, items):
+            likely = parts  # the lists that were probed held too few: look at everything
+    wanted = chosen.candidates(items, query.rows(parts))
+    if sum(part.items for part in likely) > wanted:
+        likely = _best_parts([query.rough(part) for part in likely], wanted)
+    count = chosen.rescored if any(part.view.segment.has_vectors for part in parts) else chosen.finalists
+    return _best_parts([query.estimate(part) for part in likely], count)
+
+
+def _map_queries(
+    answer: Callable[[np.ndarray, int], list[Found]], queries: list[np.ndarray], threads: int | None
+) -> list[list[Found]]:
+    """Answers in order: many queries at once on one thread each, few one after another on all; the same either way."""
+    count = thread_count(threads)
+    if len(queries) < 2 * count or count == 1:
+        return [answer(query_QD, count) for query_QD in queries]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda query_QD: answer(query_QD, 1), queries))
 
 
 def as_queries(queries: Any, dim: int) -> list[np.ndarray]:
@@ -338,7 +371,7 @@ def _best_parts(scored: list[Scored], count: int) -> list[Part]:
     return [part for part in parts if part.items]
 
 
-def _best(scored: list[Scored], k: int) -> list[tuple[float, str, View, int]]:
+def _best(scored: list[Scored], k: int) -> list[Found]:
     """The best k of all segments; ties by id."""
     found = []
     for entry in scored:

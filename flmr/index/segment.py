@@ -31,14 +31,12 @@ from flmr.index.format import (
 )
 from flmr.index.ids import Ids
 from flmr.index.lazy import lazy
-from flmr.index.lists import read_lists
 from flmr.index.manifest import RESTORE, SegmentRecord, read_segment_file
 from flmr.index.passages import Passages
 from flmr.index.store import file_size, map_array, naming
-from flmr.ops.probe import approximate
+from flmr.ops.coded import Coded, Table, estimate, rough, score_codes
+from flmr.ops.probe import probe
 from flmr.ops.score import score_flat
-
-DECODE_ROWS = 4096
 
 
 class Segment:
@@ -86,47 +84,38 @@ class Segment:
             raise CorruptIndex(f"{self.path / OFFSETS} is damaged: {RESTORE}")
         return offsets_N1
 
-    def candidates(self, centroid_scores_QK: np.ndarray, *, nprobe: int, threads: int | None) -> np.ndarray:
-        """Items with a row whose code is among the best centroids of one of the query's rows: uint32, ascending."""
-        near_K = np.zeros(self.layout.centroids, bool)
-        near_K[np.argsort(-centroid_scores_QK, axis=1, kind="stable")[:, :nprobe]] = True
-        if self.layout.list_bytes:
-            found_N = np.zeros(len(self), bool)
-            for centroid in np.flatnonzero(near_K).tolist():
-                items, _ = read_lists(self._arrays[LISTS], self._arrays[LISTS_OFFSETS], centroid, centroid + 1)
-                if items.max(initial=-1) >= len(self):
-                    raise CorruptIndex(f"{self.path / LISTS} is damaged: {RESTORE}")
-                found_N[items] = True
-            return np.flatnonzero(found_N).astype(np.uint32)
-        counts_T1 = np.concatenate(([0], np.cumsum(near_K[self._codes(slice(None))])))
-        return np.flatnonzero(np.diff(counts_T1[self.offsets])).astype(np.uint32)
+    @lazy
+    def coded(self) -> Coded:
+        """Its codes as the ops read them."""
+        arrays = self._arrays
+        return Coded(self.offsets, arrays[CODES], arrays[RESIDUALS], arrays[SCALES])
 
-    def approximate(self, centroid_scores_QK: np.ndarray, items: np.ndarray, *, threads: int | None) -> np.ndarray:
-        """Scores of items with every vector taken as its centroid: float32."""
-        codes_T = self._arrays[CODES].astype(np.uint32)
+    def candidates(self, centroid_scores_QK: np.ndarray, *, nprobe: int, threads: int | None) -> np.ndarray | None:
+        """Items in the lists that the query's rows probe: uint32, ascending; None where it has no lists."""
+        if not self.layout.list_bytes:
+            return None
+        nprobe = min(nprobe, self.layout.centroids)
+        lists = (self._arrays[LISTS_OFFSETS], self._arrays[LISTS])
         with self._trusting():
-            return approximate(centroid_scores_QK, codes_T, self.offsets, items, threads=threads)
+            return probe(centroid_scores_QK, *lists, nprobe=nprobe, num_items=len(self), threads=threads)
+
+    def rough(self, table: Table, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
+        """Scores of items (None: all) from their codes alone: float32."""
+        with self._trusting():
+            return rough(table, self.coded, items, threads=threads)
+
+    def estimate(self, table: Table, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
+        """About the scores of items (None: all), from their codes and residuals: float32."""
+        assert self.codec is not None
+        with self._trusting():
+            return estimate(table, self.codec.book, self.coded, items, threads=threads)
 
     def score_codes(self, rotated_QD: np.ndarray, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
         """MaxSim of a rotated query against the codes of items (None: all): float32."""
-        codec = self.codec
-        rows = np.arange(len(self)) if items is None else items.astype(np.int64)
-        scores = np.full(len(rows), -np.inf, np.float32)
-        if codec is None:
-            return scores
-        firsts, lengths = self.offsets[rows], np.diff(self.offsets)[rows]
-        ends = np.cumsum(lengths)
-        first = 0
-        while first < len(rows):
-            before = int(ends[first] - lengths[first])
-            end = max(first + 1, int(np.searchsorted(ends, before + DECODE_ROWS, side="right")))
-            local_N1 = np.concatenate(([0], np.cumsum(lengths[first:end])))
-            tokens = np.repeat(firsts[first:end] - local_N1[:-1], lengths[first:end]) + np.arange(local_N1[-1])
-            packed, numbers = self._arrays[RESIDUALS][tokens], self._arrays[SCALES][tokens]
-            vectors = codec.decode_rotated(self._codes(tokens), packed, numbers)
-            scores[first:end] = score_flat(rotated_QD, None, local_N1, vectors, threads=threads)
-            first = end
-        return scores
+        if self.codec is None:
+            return np.full(len(self) if items is None else len(items), -np.inf, np.float32)
+        with self._trusting():
+            return score_codes(rotated_QD, self.codec.book, self.coded, items, threads=threads)
 
     def score_vectors(self, query_QD: np.ndarray, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
         """MaxSim of a query against the stored float16 vectors of items (None: all): float32."""

@@ -6,28 +6,33 @@ The defaults of a search are written here and nowhere else.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from flmr.errors import InvalidInput
 
 DEFAULT_TARGET_RECALL = 0.99  # of what an exact search on the same codes returns
 
-# Below these a scan of everything costs about as much as choosing what to leave out.
+# Below this a scan of everything costs about as much as choosing what to leave out.
 SCAN_VECTORS = 16_384
-SCAN_ITEMS_PER_CANDIDATE = 2
 
-# How far to look, by target recall: lists a query row; candidates at least, for each result, and times items ** 0.8.
-# Scores from centroids alone rank an item that belongs to the best 10 of 5,000 within the best 235 half of the time,
-# but at the 99th percentile only within 2,474 (within 852 of 1,250): token states of a MiniLM, 4 bits, 2,048 centroids.
-_EFFORT = (
-    (0.90, 4, 512, 12, 1.0),
-    (0.95, 8, 1024, 20, 1.6),
-    (1.00, 16, 2048, 36, 2.8),
-)
-GROWTH = 0.8
+# How many items to estimate, by target recall: times sqrt(items) for a query that was merged to 16 rows and k = 10.
+# Rough scores rank an item that belongs to the best 10 of 5,000 (of 16,351) within 2,181 (3,120) at the 95th
+# percentile and within 2,885 (5,497) at the 99th; one of the best 100 within 3,256 (6,774).  For queries of 320 rows,
+# merged to 48, it is within 213 (362).  Token states of a MiniLM, questions padded with [MASK] to 32 rows.
+_EFFORT = ((0.90, 18.0), (0.95, 28.0), (1.00, 42.0))
+EFFORT_ROWS = 16
+MORE_PER_DECADE = 0.19  # of k
+ALMOST_ALL = 0.75  # of the items: then all are estimated, in the order in which they are stored
 
-RESCORED_PER_RESULT = 4  # candidates that are scored again from kept vectors, for each result
+# Estimates rank the best 10 within 15, the best 100 within 150, of a query of 32 rows that was merged to 16.
+FINALISTS_PER_ROOT = 10.0  # times sqrt(k), on top of k
+RESCORED_PER_RESULT = 4  # where float16 vectors are kept, that correct more than an estimate's rounding
 RESCORED_AT_LEAST = 64
+
+# Inverted lists are probed only where codes are too many to look at all of them.
+PROBE_VECTORS = 1 << 25
+PROBES = 64  # lists for each merged row
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ class SearchParams:
     """How to search.
 
     exact: score everything.  target_recall: share of the exact results that may be expected, 0.99 if None; 1 scans.
-    nprobe: inverted lists for each query row; candidates: items that are scored in full.  Giving either prunes, however
-    small the index is.  threads: None means all cores this process may use; results do not depend on it.
+    nprobe: inverted lists for each query row, in segments that have lists (4 million vectors and more); candidates:
+    items whose residuals are looked at.  Giving either prunes, however small the index is.
+    threads: None means all cores this process may use; results do not depend on it.
     """
 
     exact: bool = False
@@ -61,26 +67,42 @@ class SearchParams:
 
 @dataclass(frozen=True)
 class Plan:
-    """How one query is answered.  Where `scan` holds, everything is scored and the rest does not matter."""
+    """How one query is answered.  Where `scan` holds, everything is scored and the rest does not matter.
+
+    nprobe: lists for each row, None to look at all codes.  finalists: items that are scored after the estimates.
+    """
 
     scan: bool
-    nprobe: int
-    candidates: int
+    nprobe: int | None
+    finalists: int
     rescored: int
+    k: int
+    asked: int | None
+    effort: float
+
+    def candidates(self, items: int, rows: int) -> int:
+        """Of so many items, how many to estimate for a query of so many (merged) rows."""
+        if self.asked is not None:
+            return max(self.asked, self.k)
+        for_k = 1 + MORE_PER_DECADE * max(0.0, math.log10(self.k / 10))
+        wanted = math.ceil(self.effort * for_k * math.sqrt(items) * EFFORT_ROWS / max(rows, EFFORT_ROWS))
+        wanted = max(wanted, 2 * self.finalists)
+        return items if wanted >= ALMOST_ALL * items else wanted
 
 
-def plan(params: SearchParams, k: int, *, items: int, vectors: int, all_items: int, codes: bool) -> Plan:
-    """The plan for `items` items with `vectors` rows that a filter left of `all_items`; codes: whether there are lists.
+def plan(params: SearchParams, k: int, *, vectors: int, codes: bool) -> Plan:
+    """The plan for a corpus or subset of so many vectors; codes: whether there are any to prune with.
 
-    A scan where it was asked for, where there is nothing to prune with, where the corpus or subset is small, and where
-    most of it would become candidates anyway.  A filter that leaves a share s of the items makes lists 1 / s as poor in
-    what is wanted, so as many more are probed.
+    A scan where it was asked for, where there is nothing to prune with, and where there is little to scan.
     """
     recall = DEFAULT_TARGET_RECALL if params.target_recall is None else params.target_recall
-    _, nprobe, at_least, per_result, factor = next(row for row in _EFFORT if recall <= row[0])
-    nprobe = params.nprobe or nprobe * max(1, round(all_items / max(items, 1)))
-    candidates = max(k, params.candidates or max(at_least, per_result * k, round(factor * items**GROWTH)))
     asked = params.nprobe is not None or params.candidates is not None
-    small = vectors <= SCAN_VECTORS or items <= SCAN_ITEMS_PER_CANDIDATE * candidates
-    scan = params.exact or not codes or recall >= 1 or (small and not asked)
-    return Plan(scan, nprobe, candidates, max(RESCORED_AT_LEAST, RESCORED_PER_RESULT * k))
+    return Plan(
+        scan=params.exact or not codes or recall >= 1 or (vectors <= SCAN_VECTORS and not asked),
+        nprobe=params.nprobe or (PROBES if vectors > PROBE_VECTORS else None),
+        finalists=k + math.ceil(FINALISTS_PER_ROOT * math.sqrt(k)),
+        rescored=max(RESCORED_AT_LEAST, RESCORED_PER_RESULT * k),
+        k=k,
+        asked=params.candidates,
+        effort=next(effort for limit, effort in _EFFORT if recall <= limit),
+    )

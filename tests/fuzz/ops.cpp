@@ -220,28 +220,62 @@ Array<uint32_t> wanted_items(Random& random, int64_t num_items) {
   return numbers_below<uint32_t>(random, random.below(40), num_items, random.one_in(6) || num_items == 0);
 }
 
-void fuzz_score(Random& random, int callers) {
+void fuzz_coded(Random& random, int callers) {
   const int widths[] = {1, 2, 3, 4, 8};
   const int nbits = widths[random.below(5)];
   const int64_t dim = 1 + random.below(random.one_in(8) ? 300 : 40), rows = random.below(random.one_in(8) ? 70 : 12);
   const int64_t num_items = random.below(40), num_centroids = 1 + random.below(20), bytes = (dim * nbits + 7) / 8;
+  const int64_t blocks = (rows + 31) / 32;
   const bool strange = random.one_in(6);
   int64_t total;
   const auto offsets = offsets_of(random, num_items, total, random.one_in(5));
-  const auto codes = numbers_below<uint32_t>(random, total, num_centroids, random.one_in(6));
+  const auto codes = numbers_below<uint16_t>(random, total, num_centroids, random.one_in(6));
   const auto packed = bits<uint8_t>(random, total * bytes);
-  auto scales = bits<uint16_t>(random, total);
-  if (!strange)
-    for (int64_t t = 0; t < total; ++t) scales[t] = static_cast<uint16_t>(0x2000 + (scales[t] & 0x1FFF));
-  const auto centroids = floats(random, num_centroids * dim, strange), levels = floats(random, 1 << nbits, strange);
-  const auto query = floats(random, rows * dim, strange);
+  const auto scales = bits<uint8_t>(random, total);
+  const auto centroids = bits<int8_t>(random, num_centroids * dim), levels = bits<int8_t>(random, nbits == 8 ? 256 : 64);
+  const auto centroid_scales = floats(random, num_centroids, strange), scale_table = floats(random, 256, strange);
+  const auto query = floats(random, rows * dim, false), norms = floats(random, rows, strange);
   const auto items = wanted_items(random, num_items);
-  const flmr::Residuals vectors = {codes.get(), packed.get(),  scales.get(), centroids.get(), levels.get(),
-                                   total,       num_centroids, dim,          nbits};
-  everywhere("score", sound_items(items, offsets, total, codes.get(), num_centroids), unless(strange), callers, [&](Run run) {
-    Array<float> out(items.count());
-    flmr::score(query.get(), rows, vectors, offsets.get(), num_items, items.get(), items.count(), out.get(), run);
+  const auto bonus = bits<uint8_t>(random, 256);
+  const auto weights = bits<int16_t>(random, blocks * 32);
+  const flmr::Coded vectors = {codes.get(), packed.get(), scales.get(), offsets.get(), total, num_items};
+  const flmr::Codebook book = {centroids.get(), centroid_scales.get(), scale_table.get(), levels.get(), num_centroids,
+                               dim,             nbits};
+  const bool sound = sound_items(items, offsets, total, codes.get(), num_centroids);
+  const Agree agree = strange ? Agree::kNone : Agree::kAll, all = Agree::kAll;
+  const bool both = random.one_in(2), with_table = random.one_in(2);
+  Array<float> table(blocks * num_centroids * 32);
+  everywhere("score_table", true, agree, callers, [&](Run run) {
+    Array<float> out(table.count());
+    flmr::score_table(query.get(), rows, centroids.get(), centroid_scales.get(), num_centroids, dim, out.get(), run);
     return listed(out);
+  });
+  flmr::score_table(query.get(), rows, centroids.get(), centroid_scales.get(), num_centroids, dim, table.get(), {"scalar", 1});
+  everywhere("score_codes", sound, agree, callers, [&](Run run) {
+    Array<float> out(items.count());
+    flmr::score_codes(query.get(), rows, with_table ? table.get() : nullptr, both, book, vectors, items.get(),
+                      items.count(), out.get(), run);
+    return listed(out);
+  });
+  Array<uint8_t> rounded(table.count());
+  everywhere("byte_table", true, agree, callers, [&](Run run) {
+    Array<uint8_t> out(table.count());
+    Array<float> lows(blocks * 32);
+    flmr::byte_table(table.get(), norms.get(), rows, num_centroids, 208, out.get(), lows.get(), run);
+    return listed_numbers(out.get(), out.count());
+  });
+  for (int64_t i = 0; i < rounded.count(); ++i) rounded[i] = static_cast<uint8_t>(random.next());
+  everywhere("rough", sound, all, callers, [&](Run run) {
+    Array<float> out(items.count());
+    flmr::rough({rounded.get(), bonus.get(), weights.get(), blocks, num_centroids, 0.5f, 1.0f}, vectors, items.get(),
+                items.count(), out.get(), run);
+    return listed(out);
+  });
+  everywhere("merge_rows", true, all, callers, [&](Run run) {
+    Array<float> out(rows * dim);
+    const int64_t kept = flmr::merge_rows(query.get(), rows, dim, 0.3, out.get(), run.isa);
+    if (kept > rows) fail("merge_rows", "more rows than there were");
+    return listed_numbers(out.get(), kept * dim);
   });
 }
 
@@ -286,13 +320,31 @@ void fuzz_maxsim(Random& random, int callers) {
   });
 }
 
+// Whether a list is whole numbers of at most 32 bits that add up to items that are there.
+bool sound_list(const Array<uint8_t>& lists, int64_t begin, int64_t end, int64_t num_items) {
+  uint64_t item = 0;
+  while (begin < end) {
+    uint64_t number = 0;
+    int bytes = 0;
+    for (bool more = true; more; ++bytes) {
+      if (begin == end || bytes == 5) return false;
+      number |= static_cast<uint64_t>(lists[begin] & 127) << (7 * bytes);
+      more = lists[begin++] & 128;
+    }
+    item += number;
+    if (number >> 32 || item >= static_cast<uint64_t>(num_items)) return false;
+  }
+  return true;
+}
+
 void fuzz_probe(Random& random, int callers) {
   const int64_t num_centroids = random.below(60), rows = random.below(8), num_items = random.below(100);
   const int64_t nprobe = 1 + random.below(random.one_in(4) ? num_centroids + 2 : 4);
   int64_t total;
   const auto offsets = offsets_of(random, num_centroids, total, random.one_in(4));
-  const bool listed_items = num_items > 0 || total == 0;
-  const auto items = numbers_below<uint32_t>(random, total, num_items, random.one_in(4) || !listed_items);
+  Array<uint8_t> lists = bits<uint8_t>(random, total);  // any bytes: long numbers and numbers that do not end among them
+  if (!random.one_in(4))
+    for (int64_t i = 0; i < total; ++i) lists[i] = static_cast<uint8_t>(lists[i] % 20);
   const auto scores = floats(random, rows * num_centroids, random.one_in(4));
   bool sound = true;  // of the lists that are probed, which a plain sort tells
   for (int64_t r = 0; r < rows; ++r) {
@@ -304,69 +356,17 @@ void fuzz_probe(Random& random, int callers) {
     });
     for (size_t i = 0; i < order.size() && static_cast<int64_t>(i) < nprobe; ++i) {
       int64_t begin, end;
-      if (!sound_range(offsets, static_cast<uint32_t>(order[i]), total, begin, end)) sound = false;
-      for (int64_t j = begin; sound && j < end; ++j) sound = items[j] < num_items;
+      if (!sound_range(offsets, static_cast<uint32_t>(order[i]), total, begin, end))
+        sound = false;
+      else
+        sound = sound && sound_list(lists, begin, end, num_items);
     }
   }
   everywhere("probe", sound, Agree::kAll, callers, [&](Run run) {
-    const std::vector<uint32_t> found = flmr::probe(scores.get(), rows, num_centroids, offsets.get(), items.get(), total,
+    const std::vector<uint32_t> found = flmr::probe(scores.get(), rows, num_centroids, offsets.get(), lists.get(), total,
                                                     nprobe, num_items, run);
     return std::vector<float>(found.begin(), found.end());
   });
-}
-
-void fuzz_approximate(Random& random, int callers) {
-  const int64_t num_centroids = 1 + random.below(60), rows = random.below(random.one_in(6) ? 140 : 20);
-  const int64_t num_items = random.below(40);
-  int64_t total;
-  const auto offsets = offsets_of(random, num_items, total, random.one_in(5));
-  const auto codes = numbers_below<uint32_t>(random, total, num_centroids, random.one_in(5));
-  const auto scores = floats(random, num_centroids * rows, false);
-  const auto items = wanted_items(random, num_items);
-  everywhere("approximate", sound_items(items, offsets, total, codes.get(), num_centroids), Agree::kVectors, callers, [&](Run run) {
-    Array<float> out(items.count());
-    flmr::approximate(scores.get(), num_centroids, rows, codes.get(), total, offsets.get(), num_items, items.get(),
-                      items.count(), out.get(), run);
-    return listed(out);
-  });
-}
-
-void fuzz_residual(Random& random, int callers) {
-  const int widths[] = {1, 2, 3, 4, 8};
-  const int nbits = widths[random.below(5)];
-  const int64_t dim = 1 + random.below(80), count = random.below(12), bytes = (dim * nbits + 7) / 8;
-  const bool strange = random.one_in(4);
-  Array<float> levels = floats(random, 1 << nbits, false);
-  std::sort(levels.get(), levels.get() + levels.count());
-  const auto residuals = floats(random, count * dim, strange);
-  const auto packed = bits<uint8_t>(random, count * bytes);
-  const auto scales = bits<uint16_t>(random, count);
-  everywhere("quantize", true, Agree::kNone, callers, [&](Run run) {
-    Array<uint8_t> out(count * bytes);
-    Array<uint16_t> lengths(count);
-    try {
-      flmr::quantize(residuals.get(), count, dim, levels.get(), nbits, out.get(), lengths.get(), run);
-    } catch (const flmr::Refused&) {
-      if (!strange) fail("quantize", "refused finite residuals");
-      return std::vector<float>();
-    }
-    std::vector<float> all = listed_numbers(out.get(), out.count()), more = listed_numbers(lengths.get(), count);
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  });
-  everywhere("dequantize", true, Agree::kNone, callers, [&](Run run) {
-    Array<float> out(count * dim);
-    flmr::dequantize(packed.get(), scales.get(), count, dim, levels.get(), nbits, out.get(), run);
-    return listed(out);
-  });
-  Array<uint8_t> numbers(count * dim), again(count * bytes);
-  flmr::unpack(packed.get(), count, dim, nbits, numbers.get());
-  flmr::pack(numbers.get(), count, dim, nbits, again.get());
-  Array<uint8_t> twice(count * dim);
-  flmr::unpack(again.get(), count, dim, nbits, twice.get());
-  if (count && std::memcmp(numbers.get(), twice.get(), static_cast<size_t>(count * dim)) != 0)
-    fail("pack", "unpack does not give back what was packed");
-  ++counts["pack accepted"];
 }
 
 void fuzz_assign(Random& random, int callers) {
@@ -469,8 +469,8 @@ void fuzz_topk(Random& random, int callers) {
 void execute(uint64_t seed, int callers) {
   current = seed;
   Random random(seed);
-  void (*const ops[])(Random&, int) = {fuzz_score,    fuzz_score,  fuzz_score_flat,     fuzz_maxsim, fuzz_probe,   fuzz_approximate,
-                                       fuzz_residual, fuzz_assign, fuzz_assign_rounded, fuzz_means,  fuzz_trellis, fuzz_topk};
+  void (*const ops[])(Random&, int) = {fuzz_coded,  fuzz_coded,          fuzz_score_flat, fuzz_maxsim,  fuzz_probe,
+                                       fuzz_assign, fuzz_assign_rounded, fuzz_means,      fuzz_trellis, fuzz_topk};
   ops[random.below(std::size(ops))](random, callers);
 }
 

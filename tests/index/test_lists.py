@@ -72,13 +72,25 @@ def test_wrong_offsets_are_refused() -> None:
             read_lists(np.zeros(3, np.uint8), np.array(bad, np.int64), 0, 2)
 
 
-def test_a_search_through_lists_finds_what_a_search_through_codes_finds(tmp_path: Path) -> None:
+def test_a_search_through_all_lists_finds_what_a_search_through_codes_finds(tmp_path: Path) -> None:
     items = clustered_items(500, 16)
     with Index.create(tmp_path / "scanned", items) as scanned:
         assert not (tmp_path / "scanned" / "0001" / LISTS).exists()
         with lists_from(1), Index.create(tmp_path / "listed", items) as listed:
             assert (tmp_path / "listed" / "0001" / LISTS_OFFSETS).exists()
-            for nprobe in (1, 3, 1000):
-                params = SearchParams(nprobe=nprobe, candidates=20)
-                for query in queries_near(items, 10):
-                    assert listed.search(query, 5, params=params) == scanned.search(query, 5, params=params)
+            params = SearchParams(nprobe=1000, candidates=50)
+            for query in queries_near(items, 10):
+                assert listed.search(query, 5, params=params) == scanned.search(query, 5, params=params)
+
+
+def test_few_lists_find_some_of_the_best_with_their_scores(tmp_path: Path) -> None:
+    items = clustered_items(500, 16)
+    with lists_from(1), Index.create(tmp_path / "listed", items) as listed:
+        kept = 0
+        for query in queries_near(items, 10):
+            exact = {hit.id: hit.score for hit in listed.search(query, 500, params=SearchParams(exact=True))[0]}
+            best = set(list(exact)[:5])
+            found = listed.search(query, 5, params=SearchParams(nprobe=1, candidates=50))[0]
+            assert all(hit.score == exact[hit.id] for hit in found)
+            kept += len(best & {hit.id for hit in found})
+        assert kept >= 10  # of 50: one list a row is little

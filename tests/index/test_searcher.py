@@ -67,8 +67,8 @@ def test_pruning_costs_at_most_a_point_of_recall_at_the_defaults(index: Index, k
 def test_the_default_really_prunes_this_corpus(index: Index) -> None:
     from flmr.index.settings import plan
 
-    chosen = plan(SearchParams(), 10, items=6000, vectors=27_000, all_items=6000, codes=True)
-    assert not chosen.scan and chosen.candidates < 3000
+    chosen = plan(SearchParams(), 10, vectors=27_000, codes=True)
+    assert not chosen.scan and chosen.candidates(6000, rows=16) < 4000 and chosen.finalists < 50
 
 
 def test_looking_at_everything_equals_exact(index: Index) -> None:

@@ -1,4 +1,4 @@
-"""Candidates and approximate scores: the native kernels against NumPy."""
+"""Candidates from inverted lists: the native kernel against NumPy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,34 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_samples import ISAS, LENGTHS, normal, ragged
+from op_samples import ISAS, normal
 
 from flmr.errors import InvalidInput
-from flmr.ops.probe import approximate, approximate_reference, probe, probe_reference
+from flmr.ops.probe import decode_list, probe, probe_reference
+
+
+def varint(number: int) -> bytes:
+    parts = []
+    while number >= 128:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def stored_lists(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of ascending items as an index holds them: offsets and bytes."""
+    blobs = [b"".join(varint(gap) for gap in np.diff([0, *items]).tolist()) for items in lists]
+    offsets = np.concatenate([[0], np.cumsum([len(blob) for blob in blobs])]).astype(np.int64)
+    return offsets, np.frombuffer(b"".join(blobs), np.uint8)
 
 
 def random_lists(rng: np.random.Generator, num_lists: int, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    lengths = rng.integers(0, 6, num_lists) if num_items else np.zeros(num_lists, int)
-    offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
-    return offsets, rng.integers(0, max(num_items, 1), offsets[-1]).astype(np.uint32)
+    return stored_lists(
+        [
+            np.unique(rng.integers(0, num_items, rng.integers(0, 6))).tolist() if num_items else []
+            for _ in range(num_lists)
+        ]
+    )
 
 
 @given(
@@ -42,51 +60,33 @@ def test_probe_equals_the_reference(
 
 def test_probing_all_centroids_finds_every_listed_item() -> None:
     rng = np.random.default_rng(0)
-    offsets, items = random_lists(rng, 50, 1000)
-    found = probe(normal(rng, 1, 50), offsets, items, nprobe=50, num_items=1000)
-    np.testing.assert_array_equal(found, np.unique(items))
+    offsets, lists = random_lists(rng, 50, 1000)
+    found = probe(normal(rng, 1, 50), offsets, lists, nprobe=50, num_items=1000)
+    listed = [decode_list(lists[offsets[c] : offsets[c + 1]]) for c in range(50)]
+    np.testing.assert_array_equal(found, np.unique(np.concatenate(listed)))
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("rows", [1, 3, 16, 17, 63, 64, 65, 130, 320])
-def test_approximate_equals_the_reference(isa: str, rows: int) -> None:
-    rng = np.random.default_rng(rows)
-    items = ragged(rng, LENGTHS, 4)
-    codes = rng.integers(0, 60, len(items.vectors)).astype(np.uint32)
-    scores = normal(rng, rows, 60)
-    wanted = np.array([6, 2, 2, 1, 0], np.uint32)
-    for chosen in (wanted, None):
-        found = approximate(scores, codes, items.offsets, chosen, threads=2, isa=isa)
-        np.testing.assert_array_equal(found, approximate_reference(scores, codes, items.offsets, chosen))
+def test_lists_hold_items_of_any_size() -> None:
+    lists = [[0, 1, 127, 128, 129], [], [16_383, 16_384, 4_000_000_000], [5]]
+    offsets, stored = stored_lists(lists)
+    for number, items in enumerate(lists):
+        assert decode_list(stored[offsets[number] : offsets[number + 1]]).tolist() == items
+    found = probe(np.ones((1, 3), np.float32), *stored_lists([[3], [300], [70_000]]), nprobe=3, num_items=70_001)
+    assert found.tolist() == [3, 300, 70_000]
 
 
-def test_approximate_takes_transposed_and_strided_scores_and_any_number_of_threads() -> None:
-    rng = np.random.default_rng(1)
-    items = ragged(rng, rng.integers(0, 9, 400).tolist(), 4)
-    codes = rng.integers(0, 60, len(items.vectors)).astype(np.uint32)
-    scores_KQ = normal(rng, 60, 40)
-    expected = approximate(np.ascontiguousarray(scores_KQ.T), codes, items.offsets, None, threads=1)
-    for threads in (1, 2, 5):
-        found = approximate(scores_KQ.T, codes, items.offsets, None, threads=threads)
-        np.testing.assert_array_equal(found, expected)
-    wide = np.zeros((80, 120), np.float32)
-    wide[::2, ::2] = scores_KQ.T
-    np.testing.assert_array_equal(approximate(wide[::2, ::2], codes, items.offsets, None), expected)
-
-
-def test_corrupt_lists_codes_and_offsets_are_refused_not_followed() -> None:
-    scores, offsets = np.ones((2, 2), np.float32), np.array([0, 1, 2], np.int64)
+def test_corrupt_lists_and_offsets_are_refused_not_followed() -> None:
+    scores, (offsets, lists) = np.ones((2, 2), np.float32), stored_lists([[0], [2]])
     with pytest.raises(InvalidInput, match="item 9"):
-        probe(scores, offsets, np.array([0, 9], np.uint32), nprobe=2, num_items=3)
+        probe(scores, offsets, np.array([0, 9], np.uint8), nprobe=2, num_items=3)
+    with pytest.raises(InvalidInput, match="does not end"):
+        probe(scores, offsets, np.array([0, 130], np.uint8), nprobe=2, num_items=3)
+    with pytest.raises(InvalidInput, match="too large"):
+        probe(scores, np.array([0, 0, 6], np.int64), np.array([255] * 5 + [1], np.uint8), nprobe=2, num_items=3)
     for bad in ([0, 1, 3], [0, -1, 2], [2, 1, 2]):
         with pytest.raises(InvalidInput, match="offsets"):
-            probe(scores, np.array(bad, np.int64), np.array([0, 1], np.uint32), nprobe=2, num_items=3)
-    codes = np.array([0, 7], np.uint32)
-    with pytest.raises(InvalidInput, match="code 7"):
-        approximate(scores, codes, offsets, None)
-    with pytest.raises(InvalidInput, match="item 5"):
-        approximate(scores, codes, offsets, np.array([5], np.uint32))
+            probe(scores, np.array(bad, np.int64), lists, nprobe=2, num_items=3)
     with pytest.raises(InvalidInput, match="nprobe"):
-        probe(scores, offsets, codes, nprobe=0, num_items=3)
+        probe(scores, offsets, lists, nprobe=0, num_items=3)
     with pytest.raises(InvalidInput, match="K"):
-        probe(scores, offsets[:2], codes, nprobe=1, num_items=3)
+        probe(scores, offsets[:2], lists, nprobe=1, num_items=3)

@@ -1,4 +1,4 @@
-"""MaxSim straight from what is stored: the native kernels against NumPy."""
+"""MaxSim of the vectors themselves: the native kernel against NumPy."""
 
 from __future__ import annotations
 
@@ -8,38 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_samples import (
-    DIMS,
-    ISAS,
-    LENGTHS,
-    NBITS,
-    assert_no_worse_than_twice,
-    normal,
-    plain_maxsim,
-    ragged,
-    stored,
-)
+from op_samples import DIMS, ISAS, LENGTHS, normal, ragged
 
 from flmr.errors import InvalidInput
 from flmr.ops.maxsim import maxsim
-from flmr.ops.residual import dequantize
-from flmr.ops.score import score, score_flat, score_flat_reference, score_reference
+from flmr.ops.score import score_flat, score_flat_reference
 from flmr.records import MultiVectors
-
-
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("nbits", NBITS)
-@pytest.mark.parametrize("dim", DIMS)
-def test_error_is_at_most_twice_that_of_numpy(isa: str, nbits: int, dim: int) -> None:
-    rng = np.random.default_rng(dim)
-    items, query = ragged(rng, LENGTHS, dim), normal(rng, 37, dim)
-    arrays = stored(rng, items, nbits)
-    truth = score_reference(query, None, items.offsets, **arrays, nbits=nbits)
-    residuals = dequantize(arrays["packed_TP"], arrays["scales_T"], arrays["levels_L"], nbits=nbits, dim=dim)
-    vectors = MultiVectors(arrays["centroids_KD"][arrays["codes_T"]] + residuals, items.offsets)
-    plain = np.array([plain_maxsim(query, item, np.float32) for item in vectors])
-    found = score(query, None, items.offsets, **arrays, nbits=nbits, threads=2, isa=isa)
-    assert_no_worse_than_twice(found, plain, truth.astype(np.float64))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -59,55 +33,47 @@ def test_flat_scores_are_those_of_maxsim_and_of_the_reference(isa: str, dtype: t
     lengths=st.lists(st.integers(0, 50), min_size=1, max_size=10),
     wanted=st.lists(st.integers(0, 100), max_size=12),
     dim=st.integers(1, 70),
-    nbits=st.sampled_from(NBITS),
     isa=st.sampled_from(ISAS),
     seed=st.integers(0, 999),
 )
 @settings(max_examples=80, deadline=None)
 def test_any_ragged_shape_and_any_choice_of_items_equal_the_reference(
-    rows: int, lengths: list[int], wanted: list[int], dim: int, nbits: int, isa: str, seed: int
+    rows: int, lengths: list[int], wanted: list[int], dim: int, isa: str, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     items, query = ragged(rng, lengths, dim), normal(rng, rows, dim)
-    arrays = stored(rng, items, nbits, num_centroids=5)
     chosen = (np.array(wanted, np.uint32) % len(lengths)).astype(np.uint32)
-    found = score(query, chosen, items.offsets, **arrays, nbits=nbits, isa=isa)
-    expected = score_reference(query, chosen, items.offsets, **arrays, nbits=nbits)
+    found = score_flat(query, chosen, items.offsets, items.vectors, isa=isa)
+    expected = score_flat_reference(query, chosen, items.offsets, items.vectors)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("nbits", NBITS)
-def test_bits_do_not_depend_on_threads_or_on_the_other_items(isa: str, nbits: int) -> None:
-    rng = np.random.default_rng(nbits)
+def test_bits_do_not_depend_on_threads_or_on_the_other_items(isa: str) -> None:
+    rng = np.random.default_rng(7)
     items, query = ragged(rng, rng.integers(0, 60, 300).tolist(), 96), normal(rng, 50, 96)
-    arrays = stored(rng, items, nbits)
-    everything = score(query, None, items.offsets, **arrays, nbits=nbits, threads=1, isa=isa)
+    everything = score_flat(query, None, items.offsets, items.vectors, threads=1, isa=isa)
     chosen = rng.permutation(300)[:77].astype(np.uint32)
     for threads in (1, 2, 5):
-        again = score(query, None, items.offsets, **arrays, nbits=nbits, threads=threads, isa=isa)
+        again = score_flat(query, None, items.offsets, items.vectors, threads=threads, isa=isa)
         np.testing.assert_array_equal(again, everything)
-        some = score(query, chosen, items.offsets, **arrays, nbits=nbits, threads=threads, isa=isa)
+        some = score_flat(query, chosen, items.offsets, items.vectors, threads=threads, isa=isa)
         np.testing.assert_array_equal(some, everything[chosen])
 
 
 def test_memory_maps_and_strided_arrays_are_scored_in_place_or_copied(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     items, query = ragged(rng, LENGTHS, 40), normal(rng, 9, 40)
-    arrays = stored(rng, items, 3)
-    expected = score(query, None, items.offsets, **arrays, nbits=3)
-    mapped = {}
-    for name, array in {**arrays, "offsets": items.offsets, "vectors": items.vectors}.items():
+    expected = score_flat(query, None, items.offsets, items.vectors)
+    mapped = []
+    for name, array in (("offsets", items.offsets), ("vectors", items.vectors)):
         np.save(tmp_path / f"{name}.npy", array)
-        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
-    offsets, vectors = mapped.pop("offsets"), mapped.pop("vectors")
-    np.testing.assert_array_equal(score(query, None, offsets, **mapped, nbits=3), expected)
-    flat = score_flat(query, None, offsets, vectors)
-    np.testing.assert_array_equal(flat, score_flat(query, None, items.offsets, items.vectors))
-    strided = {name: np.repeat(array, 2, axis=0)[::2] for name, array in arrays.items()}
-    np.testing.assert_array_equal(score(query[::1], None, offsets, **strided, nbits=3), expected)
+        mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+    np.testing.assert_array_equal(score_flat(query, None, *mapped), expected)
+    strided = [np.repeat(array, 2, axis=0)[::2] for array in (items.offsets, items.vectors)]
+    np.testing.assert_array_equal(score_flat(query, None, *strided), expected)
     unaligned = np.frombuffer(b"x" + query.tobytes(), np.float32, offset=1).reshape(query.shape)
-    np.testing.assert_array_equal(score(unaligned, None, offsets, **mapped, nbits=3), expected)
+    np.testing.assert_array_equal(score_flat(unaligned, None, *mapped), expected)
 
 
 def test_dimension_8192_and_a_query_of_832_rows_are_scored() -> None:
@@ -120,17 +86,12 @@ def test_dimension_8192_and_a_query_of_832_rows_are_scored() -> None:
     np.testing.assert_allclose(found, score_flat_reference(query, None, items.offsets, items.vectors), rtol=1e-5)
 
 
-def test_corrupt_codes_items_and_offsets_are_refused_not_followed() -> None:
+def test_corrupt_items_and_offsets_are_refused_not_followed() -> None:
     rng = np.random.default_rng(2)
     items, query = ragged(rng, (2, 3), 8), normal(rng, 3, 8)
-    arrays = stored(rng, items, 2)
-    with pytest.raises(InvalidInput, match="code 37"):
-        score(query, None, items.offsets, **{**arrays, "codes_T": np.full(5, 37, np.uint32)}, nbits=2)
     with pytest.raises(InvalidInput, match="item 2"):
-        score(query, np.array([2], np.uint32), items.offsets, **arrays, nbits=2)
+        score_flat(query, np.array([2], np.uint32), items.offsets, items.vectors)
     for bad in ([0, 2, 6], [0, -2, 5], [3, 2, 5]):
-        with pytest.raises(InvalidInput, match="offsets"):
-            score(query, None, np.array(bad, np.int64), **arrays, nbits=2)
         with pytest.raises(InvalidInput, match="offsets"):
             score_flat(query, None, np.array(bad, np.int64), items.vectors)
 
@@ -138,15 +99,9 @@ def test_corrupt_codes_items_and_offsets_are_refused_not_followed() -> None:
 def test_wrong_types_and_shapes_are_named() -> None:
     rng = np.random.default_rng(3)
     items, query = ragged(rng, (2, 3), 8), normal(rng, 3, 8)
-    arrays = stored(rng, items, 2)
-    for wrong, message in (
-        ({"codes_T": arrays["codes_T"].astype(np.int64)}, "codes must be uint32"),
-        ({"scales_T": arrays["scales_T"][:-1]}, "T"),
-        ({"packed_TP": arrays["packed_TP"][:, :-1]}, "bytes"),
-        ({"centroids_KD": arrays["centroids_KD"][:, :-1]}, "D"),
-        ({"levels_L": arrays["levels_L"][:-1]}, "levels"),
-    ):
-        with pytest.raises(InvalidInput, match=message):
-            score(query, None, items.offsets, **{**arrays, **wrong}, nbits=2)
+    with pytest.raises(InvalidInput, match="vectors"):
+        score_flat(query, None, items.offsets, items.vectors.astype(np.float64))
+    with pytest.raises(InvalidInput, match="D"):
+        score_flat(query[:, :-1], None, items.offsets, items.vectors)
     with pytest.raises(InvalidInput, match="offsets"):
         score_flat(query, None, np.empty(0, np.int64), items.vectors)

@@ -19,7 +19,6 @@ static inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 static inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 static inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 static inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-static inline float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 static inline Vec less(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 static inline Vec select(Vec mask, Vec a, Vec b) { return _mm256_blendv_ps(b, a, mask); }
@@ -28,25 +27,6 @@ static inline Vec widen_lanes(const uint16_t* p) {
 }
 static inline bool any_at_least(Vec v, float threshold) {
   return _mm256_movemask_ps(_mm256_cmp_ps(v, broadcast(threshold), _CMP_GE_OQ)) != 0;
-}
-
-// Eight dimensions are nbits bytes: shifted so that each lane has its number lowest.  What stands above it does no harm,
-// because the table repeats and a permutation reads three bits only.
-template <int nbits>
-static inline Vec levels_at(const uint8_t* packed, int64_t d, const float* table) {
-  if constexpr (nbits == 8) {
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(packed + d));
-    return _mm256_i32gather_ps(table, _mm256_cvtepu8_epi32(bytes), 4);
-  } else {
-    uint32_t word = 0;
-    __builtin_memcpy(&word, packed + d / 8 * nbits, nbits);
-    const __m256i shifts = _mm256_setr_epi32(0, nbits, 2 * nbits, 3 * nbits, 4 * nbits, 5 * nbits, 6 * nbits, 7 * nbits);
-    const __m256i numbers = _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(word)), shifts);
-    const Vec low = _mm256_permutevar8x32_ps(load(table), numbers);
-    if constexpr (nbits < 4) return low;
-    const Vec high = _mm256_permutevar8x32_ps(load(table + 8), numbers);
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(numbers, 28)));
-  }
 }
 
 using Ints = __m256i;
@@ -69,9 +49,6 @@ static inline void store_bytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinte
 static inline Bytes fill_bytes(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
 static inline Bytes add_bytes(Bytes v, uint8_t x) { return _mm256_adds_epu8(v, fill_bytes(x)); }
 static inline Bytes most_bytes(Bytes a, Bytes b) { return _mm256_max_epu8(a, b); }
-static inline uint32_t at_least_mask(Bytes a, Bytes b) {
-  return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(a, b), a)));
-}
 
 template <int nbits>
 static inline void level_row_by_table(const uint8_t*, int64_t, const uint8_t*, uint8_t*);

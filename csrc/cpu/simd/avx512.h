@@ -18,7 +18,6 @@ static inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 static inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 static inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 static inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-static inline float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 static inline __mmask16 less(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline Vec select(__mmask16 mask, Vec a, Vec b) { return _mm512_mask_blend_ps(mask, b, a); }
@@ -27,24 +26,6 @@ static inline Vec widen_lanes(const uint16_t* p) {
 }
 static inline bool any_at_least(Vec v, float threshold) {
   return _mm512_cmp_ps_mask(v, broadcast(threshold), _CMP_GE_OQ) != 0;
-}
-
-// Eight dimensions are nbits bytes; two such words fill the lanes, shifted so that each has its number lowest.  What
-// stands above it does no harm, because the table repeats and a permutation reads four bits only.
-template <int nbits>
-static inline Vec levels_at(const uint8_t* packed, int64_t d, const float* table) {
-  if constexpr (nbits == 8) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + d));
-    return _mm512_i32gather_ps(_mm512_cvtepu8_epi32(bytes), table, 4);
-  } else {
-    uint32_t low = 0, high = 0;
-    __builtin_memcpy(&low, packed + d / 8 * nbits, nbits);
-    __builtin_memcpy(&high, packed + d / 8 * nbits + nbits, nbits);
-    const __m256i shifts = _mm256_setr_epi32(0, nbits, 2 * nbits, 3 * nbits, 4 * nbits, 5 * nbits, 6 * nbits, 7 * nbits);
-    const __m512i words = _mm512_inserti32x8(_mm512_set1_epi32(static_cast<int>(low)), _mm256_set1_epi32(static_cast<int>(high)), 1);
-    const __m512i numbers = _mm512_srlv_epi32(words, _mm512_broadcast_i32x8(shifts));
-    return _mm512_permutexvar_ps(numbers, load(table));
-  }
 }
 
 using Ints = __m512i;

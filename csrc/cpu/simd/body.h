@@ -1,6 +1,6 @@
 // The loops of simd.h, written once.  Included by scalar.cpp, avx2.cpp, avx512.cpp and neon.cpp after each has defined,
 // in an unnamed namespace: Vec, kLanes, kPanelVectors, kName and load, store, broadcast, broadcast_bits, fma, max, less,
-// select, widen_lanes, any_at_least and levels_at<nbits>, and what bytes.h asks for.
+// select, widen_lanes, any_at_least, and what bytes.h asks for.
 //
 // Everything here has internal linkage and nothing of the standard library is used: a template or inline function
 // compiled with AVX-512 flags could otherwise be the copy that the linker keeps for every caller.
@@ -13,8 +13,6 @@
 #include "trellis.h"
 
 namespace {
-
-constexpr float kMinusInf = -__builtin_huge_valf();
 
 // 6 tokens x 2 vectors fill 12 of AVX2's 16 registers, 6 x 4 fill 24 of AVX-512's 32; both leave room for the rows and
 // the broadcast, and both exceed the 8 to 10 fused multiply-adds that must be in flight to hide their latency.
@@ -107,104 +105,10 @@ static void nearest(const float* dots, const float* half_norms, int64_t count, i
   }
 }
 
-template <int vectors>
-static inline void gather_max_columns(const float* table, const uint32_t* codes, int64_t count, int64_t width,
-                                      float* best) {
-  Vec most[vectors];
-#pragma GCC unroll 16
-  for (int v = 0; v < vectors; ++v) most[v] = broadcast(kMinusInf);
-  for (int64_t i = 0; i < count; ++i) {
-    const float* row = table + static_cast<int64_t>(codes[i]) * width;
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) most[v] = max(load(row + v * kLanes), most[v]);
-  }
-#pragma GCC unroll 16
-  for (int v = 0; v < vectors; ++v) store(best + v * kLanes, most[v]);
-}
-
-static void gather_max(const float* table, const uint32_t* codes, int64_t count, int64_t width, float* best) {
-  int64_t c = 0;
-  for (; c + 4 * kLanes <= width; c += 4 * kLanes) gather_max_columns<4>(table + c, codes, count, width, best + c);
-  for (; c + kLanes <= width; c += kLanes) gather_max_columns<1>(table + c, codes, count, width, best + c);
-  if (c < width && width >= kLanes) {  // the last vector overlaps the one before: a maximum may be taken twice
-    gather_max_columns<1>(table + width - kLanes, codes, count, width, best + width - kLanes);
-    return;
-  }
-  for (; c < width; ++c) {
-    float most = kMinusInf;
-    for (int64_t i = 0; i < count; ++i) {
-      const float value = table[static_cast<int64_t>(codes[i]) * width + c];
-      most = value > most ? value : most;
-    }
-    best[c] = most;
-  }
-}
-
 static void widen(const uint16_t* half, int64_t count, float* out) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) store(out + i, widen_lanes(half + i));
   for (; i < count; ++i) out[i] = flmr::half_to_float(half[i]);
-}
-
-template <int nbits>
-static inline void unpack_row(const uint8_t* packed, float scale, const float* base, int64_t dim, const float* table,
-                              float* out) {
-  int64_t d = 0;
-  for (; d + kLanes <= dim; d += kLanes) {
-    const Vec start = base ? load(base + d) : broadcast(0.0f);
-    store(out + d, fma(broadcast(scale), levels_at<nbits>(packed, d, table), start));
-  }
-  for (; d < dim; ++d) {
-    const int64_t bit = d * nbits;
-    unsigned word = packed[bit >> 3];
-    if ((bit & 7) + nbits > 8) word |= static_cast<unsigned>(packed[(bit >> 3) + 1]) << 8;
-    const float level = table[(word >> (bit & 7)) & ((1u << nbits) - 1)];
-    out[d] = fma_one(scale, level, base ? base[d] : 0.0f);
-  }
-}
-
-template <int nbits>
-static void unpack_rows(const uint8_t* packed, const uint16_t* scales, const uint32_t* codes, const float* bases,
-                        int64_t count, int64_t dim, const float* table, float* out) {
-  const int64_t bytes = (dim * nbits + 7) / 8;
-  for (int64_t i = 0; i < count; ++i) {
-    const float* base = bases ? bases + static_cast<int64_t>(codes[i]) * dim : nullptr;
-    unpack_row<nbits>(packed + i * bytes, flmr::half_to_float(scales[i]), base, dim, table, out + i * dim);
-  }
-}
-
-static void unpack(const uint8_t* packed, const uint16_t* scales, const uint32_t* codes, const float* bases,
-                   int64_t count, int64_t dim, int nbits, const float* table, float* out) {
-  switch (nbits) {
-    case 1: return unpack_rows<1>(packed, scales, codes, bases, count, dim, table, out);
-    case 2: return unpack_rows<2>(packed, scales, codes, bases, count, dim, table, out);
-    case 3: return unpack_rows<3>(packed, scales, codes, bases, count, dim, table, out);
-    case 4: return unpack_rows<4>(packed, scales, codes, bases, count, dim, table, out);
-    case 8: return unpack_rows<8>(packed, scales, codes, bases, count, dim, table, out);
-    default: return;
-  }
-}
-
-static void bucket(const float* values, float factor, int64_t dim, const float* boundaries, int count,
-                   uint8_t* numbers) {
-  int64_t d = 0;
-  if (count <= 15) {  // up to 4 bits: counting in lanes beats searching
-    float counted[kLanes];
-    for (; d + kLanes <= dim; d += kLanes) {
-      const Vec value = mul(load(values + d), broadcast(factor));
-      Vec below = broadcast(0.0f);
-      for (int b = 0; b < count; ++b)
-        below = add(below, select(less(broadcast(boundaries[b]), value), broadcast(1.0f), broadcast(0.0f)));
-      store(counted, below);
-      for (int i = 0; i < kLanes; ++i) numbers[d + i] = static_cast<uint8_t>(counted[i]);
-    }
-  }
-  for (; d < dim; ++d) {
-    const float value = values[d] * factor;
-    int low = 0;
-    for (int step = (count + 1) / 2; step; step /= 2) low += boundaries[low + step - 1] < value ? step : 0;
-    numbers[d] = static_cast<uint8_t>(low);
-  }
 }
 
 static int64_t find(const float* scores, int64_t begin, int64_t count, float threshold) {
@@ -220,8 +124,8 @@ static int64_t find(const float* scores, int64_t begin, int64_t count, float thr
 #include "bytes.h"
 
 constexpr flmr::Simd kTable = {
-    kName,      kLanes,      kPanelVectors, dots,      max_into,  nearest,     gather_max, widen,
-    unpack,     bucket,      find,          level_rows, byte_panel_size, pack_bytes, byte_dots,  byte_nearest,
-    byte_scores, byte_best,  byte_round,    byte_max,  byte_select, most_code, seek};
+    kName,      kLanes,          kPanelVectors, dots,      max_into,     nearest,     widen,     find,
+    level_rows, byte_panel_size, pack_bytes,    byte_dots, byte_nearest, byte_scores, byte_best, byte_range,
+    byte_round, byte_max,        byte_sum,      most_code, seek};
 
 }  // namespace

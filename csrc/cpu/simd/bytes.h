@@ -1,15 +1,15 @@
 // The byte loops of simd.h, written once, for blocks of 32 query rows.  Included by body.h after each instruction set has
-// defined, in an unnamed namespace: Ints (kLanes int32), load_ints, store_ints, to_floats; Cell and kGroup (the type of a
+// defined, in an unnamed namespace: Ints (kLanes int32), load_ints, store_ints, to_floats; kByteSums, how many of them are
+// summed into at once (24 of AVX-512's and NEON's 32 registers, 12 of AVX2's 16); Cell and kGroup (the type of a
 // panel's cell and how many dimensions one step multiplies), group_at, dot_group; Bytes (32 uint8), load_bytes,
-// store_bytes, fill_bytes, add_bytes, most_bytes, at_least_mask; and level_row.
+// store_bytes, fill_bytes, add_bytes, most_bytes; and level_row.
 //
 // All sums are of integers, and the few floating-point steps are the same everywhere: every instruction set gives the
 // same bits.  Internal linkage only, nothing of the standard library (see body.h).
 
 constexpr int kBlock = 32;
 constexpr int kByteVectors = kBlock / kLanes;
-// Sums held at once: 24 of AVX-512's and NEON's 32 registers, 12 of AVX2's 16.
-constexpr int kByteTokens = kByteVectors >= 32 ? 1 : kByteSums / kByteVectors;
+constexpr int kBlockTokens = kByteVectors >= kByteSums ? 1 : kByteSums / kByteVectors;
 
 static int64_t byte_panel_size(int64_t dim) {
   return (dim + kGroup - 1) / kGroup * kGroup * kBlock * static_cast<int64_t>(sizeof(Cell));
@@ -27,46 +27,60 @@ static void pack_bytes(const int8_t* rows, int64_t dim, void* panel) {
       }
 }
 
-// sums[token][row] = start[row] + the products of `tokens` tokens with all rows of a panel.
-template <int tokens>
+// sums[token][row] = start[row] + the products of `tokens` tokens with as many vectors of a panel's rows.
+template <int vectors, int tokens>
 static inline void byte_sums(const Cell* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t steps,
-                             Ints (&sums)[tokens][kByteVectors]) {
+                             Ints (&sums)[tokens][vectors]) {
 #pragma GCC unroll 32
   for (int t = 0; t < tokens; ++t)
 #pragma GCC unroll 32
-    for (int v = 0; v < kByteVectors; ++v) sums[t][v] = load_ints(start + v * kLanes);
+    for (int v = 0; v < vectors; ++v) sums[t][v] = load_ints(start + v * kLanes);
   for (int64_t s = 0; s < steps; ++s) {
     const Cell* cells = panel + s * kBlock * kGroup;
 #pragma GCC unroll 32
     for (int t = 0; t < tokens; ++t) {
       const auto token = group_at(tile + t * stride + s * kGroup);
 #pragma GCC unroll 32
-      for (int v = 0; v < kByteVectors; ++v) sums[t][v] = dot_group(sums[t][v], cells + v * kLanes * kGroup, token);
+      for (int v = 0; v < vectors; ++v) sums[t][v] = dot_group(sums[t][v], cells + v * kLanes * kGroup, token);
     }
   }
 }
 
-template <int tokens>
+template <int vectors, int tokens>
 static inline void byte_dots_tile(const Cell* panel, const int32_t* start, const uint8_t* tile, int64_t stride,
                                   int64_t steps, int32_t* out) {
-  Ints sums[tokens][kByteVectors];
-  byte_sums<tokens>(panel, start, tile, stride, steps, sums);
+  Ints sums[tokens][vectors];
+  byte_sums<vectors, tokens>(panel, start, tile, stride, steps, sums);
 #pragma GCC unroll 32
   for (int t = 0; t < tokens; ++t)
 #pragma GCC unroll 32
-    for (int v = 0; v < kByteVectors; ++v) store_ints(out + t * kBlock + v * kLanes, sums[t][v]);
+    for (int v = 0; v < vectors; ++v) store_ints(out + (t * vectors + v) * kLanes, sums[t][v]);
+}
+
+template <int vectors>
+static inline void byte_dots_rows(const Cell* cells, const int32_t* start, const uint8_t* tile, int64_t stride,
+                                  int64_t tokens, int64_t steps, int32_t* out) {
+  constexpr int most = vectors >= kByteSums ? 1 : kByteSums / vectors, width = vectors * kLanes;
+  int64_t t = 0;
+  for (; t + most <= tokens; t += most)
+    byte_dots_tile<vectors, most>(cells, start, tile + t * stride, stride, steps, out + t * width);
+  if constexpr (most > 8)
+    for (; t + 8 <= tokens; t += 8)
+      byte_dots_tile<vectors, 8>(cells, start, tile + t * stride, stride, steps, out + t * width);
+  if constexpr (most > 3)
+    for (; t + 3 <= tokens; t += 3)
+      byte_dots_tile<vectors, 3>(cells, start, tile + t * stride, stride, steps, out + t * width);
+  for (; t < tokens; ++t) byte_dots_tile<vectors, 1>(cells, start, tile + t * stride, stride, steps, out + t * width);
 }
 
 static void byte_dots(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
-                      int64_t dim, int32_t* out) {
-  const Cell* cells = static_cast<const Cell*>(panel);
+                      int64_t dim, flmr::Span rows, int32_t* out) {
+  const Cell* cells = static_cast<const Cell*>(panel) + rows.first * kGroup;
   const int64_t steps = (dim + kGroup - 1) / kGroup;
-  int64_t t = 0;
-  for (; t + kByteTokens <= tokens; t += kByteTokens)
-    byte_dots_tile<kByteTokens>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
-  if constexpr (kByteTokens > 4)
-    for (; t + 4 <= tokens; t += 4) byte_dots_tile<4>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
-  for (; t < tokens; ++t) byte_dots_tile<1>(cells, start, tile + t * stride, stride, steps, out + t * kBlock);
+  if (rows.count == kBlock)
+    byte_dots_rows<kByteVectors>(cells, start + rows.first, tile, stride, tokens, steps, out);
+  else
+    byte_dots_rows<kByteVectors / 2>(cells, start + rows.first, tile, stride, tokens, steps, out);
 }
 
 template <int tokens>
@@ -74,7 +88,7 @@ static inline void byte_nearest_tile(const Cell* panel, const int32_t* start, co
                                      int64_t steps, const float* half_norms, const float* scales, const float* inverses,
                                      uint32_t first, float* best, float* code) {
   Ints sums[tokens][kByteVectors];
-  byte_sums<tokens>(panel, start, tile, stride, steps, sums);
+  byte_sums<kByteVectors, tokens>(panel, start, tile, stride, steps, sums);
 #pragma GCC unroll 32
   for (int v = 0; v < kByteVectors; ++v) {
     const Vec inverse = load(inverses + v * kLanes);
@@ -93,7 +107,7 @@ static inline void byte_nearest_tile(const Cell* panel, const int32_t* start, co
 }
 
 // Two thirds of the sums that byte_dots holds: the comparison needs registers too.
-constexpr int kNearestTokens = kByteTokens > 2 ? kByteTokens * 2 / 3 : kByteTokens;
+constexpr int kNearestTokens = kBlockTokens > 2 ? kBlockTokens * 2 / 3 : kBlockTokens;
 
 static void byte_nearest(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
                          int64_t dim, const float* half_norms, const float* scales, const float* inverses,
@@ -125,30 +139,55 @@ static void byte_scores(const int32_t* high, const int32_t* low, float low_share
     }
 }
 
-static void byte_best(const int32_t* high, const int32_t* low, float low_share, const float* steps,
-                      const float* scales, const float* table, const uint16_t* codes, int64_t count, float* best) {
-  Vec most[kByteVectors];
+template <int vectors>
+static inline void byte_best_rows(const int32_t* high, const int32_t* low, float low_share, const float* steps,
+                                  const float* scales, const float* table, const uint16_t* codes, int64_t count,
+                                  float* best) {
+  Vec most[vectors];
 #pragma GCC unroll 32
-  for (int v = 0; v < kByteVectors; ++v) most[v] = load(best + v * kLanes);
+  for (int v = 0; v < vectors; ++v) most[v] = load(best + v * kLanes);
   for (int64_t i = 0; i < count; ++i) {
     const float* base = table + static_cast<int64_t>(codes[i]) * kBlock;
 #pragma GCC unroll 32
-    for (int v = 0; v < kByteVectors; ++v) {
-      const int64_t place = i * kBlock + v * kLanes;
+    for (int v = 0; v < vectors; ++v) {
+      const int64_t place = (i * vectors + v) * kLanes;
       const Vec factor = mul(load(steps + v * kLanes), broadcast(scales[i]));
       const Vec residual = mul(whole(high + place, low ? low + place : nullptr, low_share), factor);
       most[v] = max(add(load(base + v * kLanes), residual), most[v]);
     }
   }
 #pragma GCC unroll 32
-  for (int v = 0; v < kByteVectors; ++v) store(best + v * kLanes, most[v]);
+  for (int v = 0; v < vectors; ++v) store(best + v * kLanes, most[v]);
 }
 
-static void byte_round(const float* scores, const float* lows, float factor, float top, int64_t count, uint8_t* out) {
+static void byte_best(const int32_t* high, const int32_t* low, float low_share, const float* steps, const float* scales,
+                      const float* table, const uint16_t* codes, int64_t count, flmr::Span rows, float* best) {
+  steps += rows.first, table += rows.first, best += rows.first;
+  if (rows.count == kBlock)
+    byte_best_rows<kByteVectors>(high, low, low_share, steps, scales, table, codes, count, best);
+  else
+    byte_best_rows<kByteVectors / 2>(high, low, low_share, steps, scales, table, codes, count, best);
+}
+
+static void byte_range(const float* scores, int64_t count, float* lows, float* highs) {
+  for (int v = 0; v < kBlock; v += kLanes) {
+    Vec low = load(lows + v), high = load(highs + v);
+    for (int64_t i = 0; i < count; ++i) {
+      const Vec value = load(scores + i * kBlock + v);
+      low = select(less(value, low), value, low);
+      high = max(value, high);
+    }
+    store(lows + v, low);
+    store(highs + v, high);
+  }
+}
+
+static void byte_round(const float* scores, const float* lows, const float* factors, float top, int64_t count,
+                       uint8_t* out) {
   for (int64_t i = 0; i < count; ++i)
     for (int row = 0; row < kBlock; ++row) {
-      const float value = (scores[i * kBlock + row] - lows[row]) * factor + 0.5f;
-      const float kept = value < 0.0f ? 0.0f : value > top ? top : value;
+      const float value = (scores[i * kBlock + row] - lows[row]) * factors[row] + 0.5f;
+      const float kept = value > 0.0f ? (value < top ? value : top) : 0.0f;  // NaN becomes 0
       out[i * kBlock + row] = static_cast<uint8_t>(static_cast<int32_t>(kept));
     }
 }
@@ -166,16 +205,10 @@ static void byte_max(const uint8_t* table, const uint16_t* codes, const uint8_t*
   store_bytes(best, most_bytes(even, odd));
 }
 
-static int64_t byte_select(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
-                           int64_t count, const uint8_t* least, uint32_t rows, int32_t* kept) {
-  const Bytes bound = load_bytes(least);
-  int64_t found = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const Bytes value = add_bytes(load_bytes(table + static_cast<int64_t>(codes[i]) * kBlock), bonus[scales[i]]);
-    kept[found] = static_cast<int32_t>(i);
-    found += (at_least_mask(value, bound) & rows) != 0;
-  }
-  return found;
+static int32_t byte_sum(const uint8_t* values, const int16_t* weights) {
+  int32_t sum = 0;
+  for (int row = 0; row < kBlock; ++row) sum += values[row] * weights[row];
+  return sum;
 }
 
 static uint32_t most_code(const uint16_t* codes, int64_t count) {
@@ -216,11 +249,11 @@ static inline void level_row_by_table(const uint8_t* packed, int64_t dim, const 
   }
 }
 
-static void level_rows(const uint8_t* packed, const int32_t* rows, int64_t count, int64_t dim, int nbits,
-                       const uint8_t* table, const uint8_t* wide, int64_t stride, uint8_t* out) {
+static void level_rows(const uint8_t* packed, int64_t count, int64_t dim, int nbits, const uint8_t* table,
+                       const uint8_t* wide, int64_t stride, uint8_t* out) {
   const int64_t bytes = (dim * nbits + 7) / 8;
   for (int64_t i = 0; i < count; ++i) {
-    const uint8_t* row = packed + (rows ? rows[i] : i) * bytes;
+    const uint8_t* row = packed + i * bytes;
     uint8_t* place = out + i * stride;
     switch (nbits) {
       case 1: level_row<1>(row, dim, table, wide, place); break;

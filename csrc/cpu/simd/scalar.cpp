@@ -23,20 +23,11 @@ static inline Vec add(Vec a, Vec b) { return a + b; }
 static inline Vec sub(Vec a, Vec b) { return a - b; }
 static inline Vec mul(Vec a, Vec b) { return a * b; }
 static inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
-static inline float fma_one(float a, float b, float c) { return a * b + c; }
 static inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 static inline bool less(Vec a, Vec b) { return a < b; }
 static inline Vec select(bool mask, Vec a, Vec b) { return mask ? a : b; }
 static inline Vec widen_lanes(const uint16_t* p) { return flmr::half_to_float(*p); }
 static inline bool any_at_least(Vec v, float threshold) { return v >= threshold; }
-
-template <int nbits>
-static inline Vec levels_at(const uint8_t* packed, int64_t d, const float* table) {
-  const int64_t bit = d * nbits;
-  unsigned word = packed[bit >> 3];
-  if ((bit & 7) + nbits > 8) word |= static_cast<unsigned>(packed[(bit >> 3) + 1]) << 8;
-  return table[(word >> (bit & 7)) & ((1u << nbits) - 1)];
-}
 
 using Ints = int32_t;
 static inline Ints load_ints(const int32_t* p) { return *p; }
@@ -70,11 +61,6 @@ static inline Bytes add_bytes(Bytes v, uint8_t x) {
 static inline Bytes most_bytes(Bytes a, Bytes b) {
   for (int i = 0; i < 32; ++i) a.at[i] = a.at[i] > b.at[i] ? a.at[i] : b.at[i];
   return a;
-}
-static inline uint32_t at_least_mask(Bytes a, Bytes b) {
-  uint32_t mask = 0;
-  for (int i = 0; i < 32; ++i) mask |= static_cast<uint32_t>(a.at[i] >= b.at[i]) << i;
-  return mask;
 }
 
 template <int nbits>

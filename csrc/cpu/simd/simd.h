@@ -21,6 +21,11 @@ struct Paths {
   float* fitted;           // [kPaths]: the least-squares scale of the levels, which a residual of zeros has as 0
 };
 
+// Rows of a block: all 32 of them, or 16.
+struct Span {
+  int first, count;
+};
+
 struct Simd {
   const char* name;
   int lanes;          // floats in one vector
@@ -38,38 +43,27 @@ struct Simd {
   void (*nearest)(const float* dots, const float* half_norms, int64_t count, int64_t width, uint32_t first, float* best,
                   float* code);
 
-  // best[c] = max over i of table[codes[i]][c], or -inf where count is 0; every code is a row of the table.
-  void (*gather_max)(const float* table, const uint32_t* codes, int64_t count, int64_t width, float* best);
-
   // float16 to float32.
   void (*widen)(const uint16_t* half, int64_t count, float* out);
-
-  // out[i][d] = bases[codes[i]][d] + scales[i] * level; without bases the first term is 0.
-  // table: 256 levels, the 2^nbits real ones repeated.
-  void (*unpack)(const uint8_t* packed, const uint16_t* scales, const uint32_t* codes, const float* bases, int64_t count,
-                 int64_t dim, int nbits, const float* table, float* out);
-
-  // numbers[d] = how many of the `count` rising boundaries lie below values[d] * factor.
-  void (*bucket)(const float* values, float factor, int64_t dim, const float* boundaries, int count, uint8_t* numbers);
 
   // First i >= begin with scores[i] >= threshold, or count.
   int64_t (*find)(const float* scores, int64_t begin, int64_t count, float threshold);
 
   // Bytes.  A block is 32 query rows; rows that are not there have steps and values of 0.
 
-  // out[i][d] = 128 + level of dimension d of packed row rows[i] (null: row i).  table: 64 levels + 128.  wide: the same
+  // out[i][d] = 128 + level of dimension d of packed row i.  table: 64 levels + 128.  wide: the same
   // for several dimensions at once, made by wide_levels.  nbits 8: the bytes as they are.
-  void (*level_rows)(const uint8_t* packed, const int32_t* rows, int64_t count, int64_t dim, int nbits,
-                     const uint8_t* table, const uint8_t* wide, int64_t stride, uint8_t* out);
+  void (*level_rows)(const uint8_t* packed, int64_t count, int64_t dim, int nbits, const uint8_t* table,
+                     const uint8_t* wide, int64_t stride, uint8_t* out);
 
   // A panel holds 32 rows of int8, laid out as this instruction set multiplies them.
   int64_t (*byte_panel_size)(int64_t dim);
   void (*pack_bytes)(const int8_t* rows, int64_t dim, void* panel);
 
-  // out[token][row] = start[row] + sum over d of tile[token][d] * panel[row][d]; tile rows are readable up to a multiple
-  // of four dimensions.
+  // out[token][row of the span] = start[row] + sum over d of tile[token][d] * panel[row][d]; tile rows are readable up to
+  // a multiple of four dimensions.
   void (*byte_dots)(const void* panel, const int32_t* start, const uint8_t* tile, int64_t stride, int64_t tokens,
-                    int64_t dim, int32_t* out);
+                    int64_t dim, Span rows, int32_t* out);
 
   // For token t: distance = half_norms[t] * inverses[row] - scales[t] * the sum of byte_dots; where it is below best[row],
   // it goes there and first + t to code[row] (bits, as in `nearest`).
@@ -81,20 +75,24 @@ struct Simd {
   void (*byte_scores)(const int32_t* high, const int32_t* low, float low_share, const float* steps,
                       const float* scales, int64_t count, float* out);
 
-  // best[row] = max(best[row], table[codes[i]][row] + the value of byte_scores).
+  // best[row] = max(best[row], table[codes[i]][row] + the value of byte_scores), for the rows of the span; what goes by
+  // row, best and the table's rows among it, starts at row 0 of the block, the products at the span.
   void (*byte_best)(const int32_t* high, const int32_t* low, float low_share, const float* steps, const float* scales,
-                    const float* table, const uint16_t* codes, int64_t count, float* best);
+                    const float* table, const uint16_t* codes, int64_t count, Span rows, float* best);
 
-  // out[i][row] = round((scores[i][row] - lows[row]) * factor), kept within 0 .. top.
-  void (*byte_round)(const float* scores, const float* lows, float factor, float top, int64_t count, uint8_t* out);
+  // lows[row] = min(lows[row], scores[i][row]), highs likewise.
+  void (*byte_range)(const float* scores, int64_t count, float* lows, float* highs);
+
+  // out[i][row] = round((scores[i][row] - lows[row]) * factors[row]), kept within 0 .. top.
+  void (*byte_round)(const float* scores, const float* lows, const float* factors, float top, int64_t count,
+                     uint8_t* out);
 
   // best[row] = max over i of table[codes[i]][row] + bonus[scales[i]], at most 255; 0 where count is 0.
   void (*byte_max)(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
                    int64_t count, uint8_t* best);
 
-  // Numbers i for which that value reaches least[row] in any of the rows whose bit is set; returns how many.
-  int64_t (*byte_select)(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
-                         int64_t count, const uint8_t* least, uint32_t rows, int32_t* kept);
+  // The sum of values[row] * weights[row].
+  int32_t (*byte_sum)(const uint8_t* values, const int16_t* weights);
 
   uint32_t (*most_code)(const uint16_t* codes, int64_t count);
 
