@@ -146,6 +146,23 @@ void trellis_dequantize(In<uint8_t, 2> packed, In<uint8_t, 1> scales, int nbits,
                            scale_table.data(), residuals.data(), run);
 }
 
+void pool(Vectors vectors, In<int64_t, 1> offsets, int64_t factor, int64_t stretch, In<int64_t, 1> pooled_offsets,
+          Out<float, 2> pooled, int threads, const std::string& isa) {
+  const flmr::Ragged items = ragged_of(vectors, offsets);
+  need(factor >= 1 && stretch >= factor && stretch % factor == 0, "stretch must be a multiple of factor");
+  need(pooled_offsets.shape(0) == offsets.shape(0) && size(pooled, 1) == items.rows.dim, "results have the wrong shape");
+  for (int64_t i = 0; i < items.items; ++i) {
+    const int64_t rows = items.offsets[i + 1] - items.offsets[i];
+    need(items.offsets[i] >= 0 && rows >= 0 && items.offsets[i + 1] <= items.rows.count, "offsets must rise");
+    need(pooled_offsets.data()[i] >= 0 && pooled_offsets.data()[i + 1] <= size(pooled, 0) &&
+             pooled_offsets.data()[i + 1] - pooled_offsets.data()[i] == (rows + factor - 1) / factor,
+         "pooled offsets do not fit");
+  }
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::pool(items, factor, stretch, pooled_offsets.data(), pooled.data(), run);
+}
+
 nb::object probe(In<float, 2> centroid_scores_QK, In<int64_t, 1> list_offsets, In<uint8_t, 1> lists, int64_t nprobe,
                  int64_t num_items, int threads, const std::string& isa) {
   need(list_offsets.shape(0) == centroid_scores_QK.shape(1) + 1, "centroid scores and list offsets disagree in K");
@@ -280,6 +297,8 @@ NB_MODULE(_native, m) {
         "out"_a.noconvert());
   m.def("trellis_dequantize", &trellis_dequantize, "packed"_a.noconvert(), "scales"_a.noconvert(), "nbits"_a,
         "levels"_a.noconvert(), "scale_table"_a.noconvert(), "residuals"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("pool", &pool, "vectors"_a.noconvert(), "offsets"_a.noconvert(), "factor"_a, "stretch"_a,
+        "pooled_offsets"_a.noconvert(), "pooled"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("probe", &probe, "centroid_scores"_a.noconvert(), "list_offsets"_a.noconvert(), "lists"_a.noconvert(),
         "nprobe"_a, "num_items"_a, "threads"_a, "isa"_a);
   m.def("score_flat", &score_flat, "query"_a.noconvert(), "items"_a.noconvert(), "offsets"_a.noconvert(),

@@ -93,6 +93,9 @@ void trellis_unpack(const uint8_t* packed, int64_t count, int64_t dim, int nbits
 void trellis_dequantize(const uint8_t* packed, const uint8_t* scales, int64_t count, int64_t dim, int nbits,
                         const int8_t* levels, const float* scale_table, float* residuals, Run run);
 
+// Items with ceil(rows / factor) rows each, where pooled_offsets say; `stretch` rows at most are clustered together.
+void pool(const Ragged& items, int64_t factor, int64_t stretch, const int64_t* pooled_offsets, float* pooled, Run run);
+
 // Union of the inverted lists of each query row's best centroids: ascending, each item once.  A list is its items'
 // gaps as LEB128 numbers.
 std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64_t num_centroids,

@@ -32,6 +32,7 @@ from flmr.records import Hit, MultiVectors, Passage
 
 DEFAULT_MEMORY = 512 << 20
 LEAST_MEMORY = 1 << 20
+MAX_POOL = 64
 
 Progress = bool | Callable[[str, int, "int | None"], None]
 
@@ -62,6 +63,7 @@ class Index:
         *,
         nbits: int = 2,
         keep_vectors: bool = False,
+        pool: int = 1,
         seed: int = 0,
         memory_limit: int | None = None,
         overwrite: bool = False,
@@ -74,7 +76,8 @@ class Index:
 
         vectors: MultiVectors, or an iterable of (n, D) arrays; none at all is legal only as MultiVectors, which know D.
         ids: default to the passages', else to "0", "1", ...  nbits: 1, 2, 3, 4 or 8 a dimension, or 0 for float16.
-        keep_vectors: also store float16 vectors and take scores from them.  memory_limit: bytes for the work, default
+        keep_vectors: also store float16 vectors and take scores from them.  pool: make one row of every 2, 3, ... of an
+        item, those that are most alike, also of what is added later.  memory_limit: bytes for the work, default
         512 MB; ids come on top.  encoder, recipe: written into the manifest.
         Raises AlreadyExists (overwrite=True replaces an index, which stays whole until the new one is committed),
         InvalidInput, DuplicateId, IndexLocked, StorageError; then nothing is left behind.
@@ -83,6 +86,7 @@ class Index:
             dim=0,
             nbits=_checked_nbits(nbits),
             keep_vectors=bool(keep_vectors),
+            pool=_checked_pool(pool),
             seed=_checked_seed(seed),
             encoder=plain_json(encoder, "encoder"),
             recipe=plain_json(recipe, "recipe"),
@@ -304,6 +308,7 @@ class Index:
             "dim": manifest.dim,
             "nbits": manifest.nbits,
             "keep_vectors": manifest.keep_vectors,
+            "pool": manifest.pool,
             "segments": len(manifest.segments),
             "centroids": max((codec.centroids for codec in manifest.codecs.values()), default=0),
             "bytes": size,
@@ -402,6 +407,12 @@ def _checked_nbits(nbits: Any) -> int:
     if isinstance(nbits, bool) or nbits not in NBITS:
         raise InvalidInput(f"nbits must be one of {', '.join(map(str, NBITS))}, not {nbits!r}")
     return int(nbits)
+
+
+def _checked_pool(pool: int) -> int:
+    if isinstance(pool, bool) or not isinstance(pool, int) or not 1 <= pool <= MAX_POOL:
+        raise InvalidInput(f"pool must be a whole number from 1 (every row is kept) to {MAX_POOL}, not {pool!r}")
+    return pool
 
 
 def _checked_seed(seed: Any) -> int:

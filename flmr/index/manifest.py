@@ -83,12 +83,16 @@ class SegmentRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One commit of an index.  next_id is the default id of the next item that comes without one."""
+    """One commit of an index.
+
+    pool: of so many rows of an item one is made.  next_id: the default id of the next item that comes without one.
+    """
 
     dim: int
     nbits: int
     keep_vectors: bool
     seed: int
+    pool: int = 1
     generation: int = 0
     codecs: Mapping[str, CodecRecord] = field(default_factory=dict)
     segments: tuple[SegmentRecord, ...] = ()
@@ -135,7 +139,7 @@ def read_manifest(folder: Path) -> Manifest:
             why = "its creation was not finished: create it again" if unfinished else f"it has no {MANIFEST}"
             raise NotAnIndex(f"{folder} is not an flmr index: {why}")
     manifest = _load(Manifest, unseal(read_bytes(path), path), path)
-    if manifest.nbits not in NBITS or not 1 <= manifest.dim <= MAX_DIM or manifest.generation < 1:
+    if manifest.nbits not in NBITS or not 1 <= manifest.dim <= MAX_DIM or min(manifest.generation, manifest.pool) < 1:
         raise CorruptIndex(f"{path} holds values out of range: {RESTORE}")
     for number, codec in manifest.codecs.items():
         if not is_codec_number(number) or not codec.files.keys() <= set(CODEC_PARTS):

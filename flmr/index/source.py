@@ -16,6 +16,7 @@ import numpy as np
 from flmr.errors import InvalidInput
 from flmr.index.ids import checked_id
 from flmr.index.passages import Row, to_row
+from flmr.ops.pool import pool as pooled
 from flmr.records import MAX_DIM, MAX_ROWS_PER_ITEM, MultiVectors, Passage
 
 MAX_FLOAT16 = 65_504
@@ -47,10 +48,11 @@ def batches(
     dim: int | None,
     next_id: int,
     memory_bytes: int,
+    pool: int = 1,
 ) -> Iterator[Batch]:
     """Batches of the items, vectors, ids and passages consumed in lock-step.
 
-    dim: D of the index, None where the first item decides.
+    dim: D of the index, None where the first item decides.  pool: of so many rows of an item one is made.
     Raises InvalidInput naming the item: a wrong shape, type or D, NaN, infinity or overflow of float16, an id that is
     no string, lists of different lengths.
     """
@@ -62,7 +64,7 @@ def batches(
         dim = matrix.shape[1]
         limit = rows_per_batch(dim, memory_bytes)
         if group and (num_rows + len(matrix) > limit or len(group) == ITEMS_PER_BATCH):
-            yield _batch(group, rows if passages is not None else None, skipped)
+            yield _batch(group, rows if passages is not None else None, skipped, pool)
             group, rows, skipped, num_rows = [], [], 0, 0
         group.append((item_id, matrix))
         num_rows += len(matrix)
@@ -71,17 +73,17 @@ def batches(
             rows.append(row)
             skipped += unstored
     if group:
-        yield _batch(group, rows if passages is not None else None, skipped)
+        yield _batch(group, rows if passages is not None else None, skipped, pool)
 
 
-def _batch(group: list[tuple[str, np.ndarray]], rows: list[Row] | None, skipped: int) -> Batch:
-    return Batch(
-        [item_id for item_id, _ in group],
-        [len(matrix) for _, matrix in group],
-        np.concatenate([matrix for _, matrix in group]),
-        rows,
-        skipped,
-    )
+def _batch(group: list[tuple[str, np.ndarray]], rows: list[Row] | None, skipped: int, pool: int) -> Batch:
+    vectors_RD = np.concatenate([matrix for _, matrix in group])
+    lengths = [len(matrix) for _, matrix in group]
+    if pool > 1:
+        pooled_RD, offsets_N1 = pooled(vectors_RD, np.concatenate(([0], np.cumsum(lengths))), pool)
+        vectors_RD = np.clip(pooled_RD, -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
+        lengths = np.diff(offsets_N1).tolist()
+    return Batch([item_id for item_id, _ in group], lengths, vectors_RD, rows, skipped)
 
 
 def _lockstep(

@@ -206,6 +206,7 @@ class Writer:
             dim=dim,
             next_id=self._next_id,
             memory_bytes=self._memory_bytes,
+            pool=self._manifest.pool,
         )
 
     def _admit(self, batch: Batch, undo: _Undo, *, update: bool) -> None:

@@ -389,6 +389,28 @@ def test_bad_vectors_are_named_and_nothing_is_added(tmp_path: Path, bad: list[An
         assert ix.ids() == ["a", "b", "c", "d", "e"] and ix.verify() == []
 
 
+@pytest.mark.parametrize("nbits", [0, 2])
+def test_pooled_items_have_fewer_rows_also_those_that_come_later(tmp_path: Path, nbits: int) -> None:
+    rng = np.random.default_rng(0)
+    directions = [rng.standard_normal((3, 8)).astype(np.float32) for _ in range(30)]
+    items = [np.repeat(rows, 2, axis=0) for rows in directions]  # of two rows that are equal one is made
+    with Index.create(tmp_path / "ix", items[:20], nbits=nbits, pool=2) as ix:
+        ix.add([*items[20:], np.zeros((0, 8)), items[0][:5]], [*map(str, range(20, 30)), "none", "odd"])
+        ix.commit()
+    with Index.open(tmp_path / "ix") as ix:
+        assert ix.info()["pool"] == 2 and ix.info()["vectors"] == 30 * 3 + 3 and ix.verify() == []
+        assert [len(ix.vectors(item_id)) for item_id in ("3", "25", "none", "odd")] == [3, 3, 0, 3]
+        assert ids_of(ix.search(directions[25], 1)[0]) == ["25"]
+        if nbits == 0:
+            assert np.allclose(ix.vectors("25"), directions[25], atol=2e-3)
+        ix.update([items[1]], ["3"])
+        ix.merge()
+        assert len(ix.vectors("3")) == 3 and ix.info()["pool"] == 2
+    for bad in (0, -1, 2.5, True, 1000):
+        with pytest.raises(InvalidInput, match="pool must be a whole number"):
+            Index.create(tmp_path / "no", items, pool=bad)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("nbits", [0, 1, 2, 3, 4, 8])
 def test_vectors_as_large_as_float16_goes_are_compressed(tmp_path: Path, nbits: int) -> None:
     items = [np.full((1, 4), 65_000.0), np.full((1, 4), -65_000.0)] * 3 + [np.array([[65_504.0, 0, 0, 0]])]
