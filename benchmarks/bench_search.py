@@ -78,7 +78,7 @@ def _bench(options: argparse.Namespace, scratch: Path) -> Bench:
         work=scratch / "work" if quick else options.work,
         environments=options.environments,
         out=options.out if options.out or quick else RESULTS,
-        place=birthplace(shlex.join(["python -m benchmarks.bench_search", *sys.argv[1:]]).replace("'", "")),
+        place=birthplace(f"python -m benchmarks.bench_search {shlex.join(sys.argv[1:])}"),
         engines=tuple(ENGINES[name] for name in options.engines or (QUICK_ENGINES if quick else ENGINES)),
         queries={name: QUERIES[name] for name in (["q32"] if quick else options.queries)},
         ks=tuple(int(k) for k in options.ks),

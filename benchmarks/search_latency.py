@@ -142,20 +142,21 @@ def _one_query_s(bench: Bench, cell: Cell) -> float | None:
 
 def _batch_in_turn(bench: Bench, cells: Sequence[Cell], count: int) -> None:
     """All queries in one call."""
-    rates: dict[int, list[float]] = {}
-    ids: dict[int, list[list[int]]] = {}
+    answers: dict[int, list[dict[str, Any]]] = {}
     for repeat in range(bench.repeats):
         for number, cell in enumerate(cells):
-            spent = sum(count / rate for rate in rates.get(number, []))
-            if not cell.process.alive or (repeat and (number not in rates or spent > bench.budget_s)):
+            spent = sum(answer["seconds"] for answer in answers.get(number, []))
+            if not cell.process.alive or (repeat and (number not in answers or spent > bench.budget_s)):
                 continue
             try:
                 answer = cell.ask("batch", count, bench.slowest_s * count)
             except EngineFailed as failure:
                 cell.leave(failure)
                 continue
-            rates.setdefault(number, []).append(count / answer["seconds"])
-            ids[number] = answer["ids"]
-    for number, kept in rates.items():
+            answers.setdefault(number, []).append(answer)
+    for number, kept in answers.items():
         cell = cells[number]
-        bench.write("batch", cell.process, cell.data, unit="queries/s", **cell.facts(ids[number]), **spread(kept))
+        cpu = spread([answer["cpu_ms"] for answer in kept])["median"]
+        rates = spread([count / answer["seconds"] for answer in kept])
+        facts = {**cell.facts(kept[0]["ids"]), **rates, "unit": "queries/s", "cpu_ms": cpu}
+        bench.write("batch", cell.process, cell.data, **facts)
