@@ -220,62 +220,124 @@ Array<uint32_t> wanted_items(Random& random, int64_t num_items) {
   return numbers_below<uint32_t>(random, random.below(40), num_items, random.one_in(6) || num_items == 0);
 }
 
-void fuzz_coded(Random& random, int callers) {
-  const int widths[] = {1, 2, 3, 4, 8};
-  const int nbits = widths[random.below(5)];
-  const int64_t dim = 1 + random.below(random.one_in(8) ? 300 : 40), rows = random.below(random.one_in(8) ? 70 : 12);
-  const int64_t num_items = random.below(40), num_centroids = 1 + random.below(20), bytes = (dim * nbits + 7) / 8;
-  const int64_t blocks = (rows + 31) / 32;
+// Codes as an index stores them, with what they mean.
+struct Stored {
+  Stored(Random& random, bool strange, bool damaged)
+      : nbits((const int[]){1, 2, 3, 4, 8}[random.below(5)]), dim(1 + random.below(random.one_in(8) ? 300 : 40)),
+        num_items(random.below(60)), num_centroids(1 + random.below(60)),
+        offsets(offsets_of(random, num_items, total, damaged && random.one_in(2))),
+        codes(numbers_below<uint16_t>(random, total, num_centroids, damaged && random.one_in(2))),
+        packed(bits<uint8_t>(random, total * bytes())), scales(bits<uint8_t>(random, total)),
+        centroids(bits<int8_t>(random, num_centroids * dim)), levels(bits<int8_t>(random, nbits == 8 ? 256 : 64)),
+        centroid_scales(floats(random, num_centroids, strange)), scale_table(floats(random, 256, strange)) {
+    for (int64_t i = 0; i < centroids.count(); ++i) centroids[i] = std::max<int8_t>(centroids[i], -127);
+  }
+  int64_t bytes() const { return (dim * nbits + 7) / 8; }
+  flmr::Coded coded() const { return {codes.get(), packed.get(), scales.get(), offsets.get(), total, num_items}; }
+  flmr::Codebook book() const {
+    return {centroids.get(), centroid_scales.get(), scale_table.get(), levels.get(), num_centroids, dim, nbits};
+  }
+  bool sound(const Array<uint32_t>& items) const {
+    return sound_items(items, offsets, total, codes.get(), num_centroids);
+  }
+
+  int nbits;
+  int64_t dim, num_items, num_centroids, total = 0;
+  Array<int64_t> offsets;
+  Array<uint16_t> codes;
+  Array<uint8_t> packed, scales;
+  Array<int8_t> centroids, levels;
+  Array<float> centroid_scales, scale_table;
+};
+
+// The items that are wanted, and whether they are all in order, for which an op takes a null pointer.
+struct Wanted {
+  Wanted(Random& random, int64_t num_items) : all(random.one_in(3)), items(all ? num_items : random.below(40)) {
+    if (all)
+      for (int64_t i = 0; i < num_items; ++i) items[i] = static_cast<uint32_t>(i);
+    else
+      items = wanted_items(random, num_items);
+  }
+  const uint32_t* pointer() const { return all ? nullptr : items.get(); }
+
+  bool all;
+  Array<uint32_t> items;
+};
+
+constexpr int64_t kBlock = 32;  // rows of a query that are looked at together
+
+void fuzz_score_codes(Random& random, int callers) {
   const bool strange = random.one_in(6);
-  int64_t total;
-  const auto offsets = offsets_of(random, num_items, total, random.one_in(5));
-  const auto codes = numbers_below<uint16_t>(random, total, num_centroids, random.one_in(6));
-  const auto packed = bits<uint8_t>(random, total * bytes);
-  const auto scales = bits<uint8_t>(random, total);
-  const auto centroids = bits<int8_t>(random, num_centroids * dim), levels = bits<int8_t>(random, nbits == 8 ? 256 : 64);
-  const auto centroid_scales = floats(random, num_centroids, strange), scale_table = floats(random, 256, strange);
-  const auto query = floats(random, rows * dim, false), norms = floats(random, rows, strange);
-  const auto items = wanted_items(random, num_items);
-  const auto bonus = bits<uint8_t>(random, 256);
-  const auto weights = bits<int16_t>(random, blocks * 32);
-  const flmr::Coded vectors = {codes.get(), packed.get(), scales.get(), offsets.get(), total, num_items};
-  const flmr::Codebook book = {centroids.get(), centroid_scales.get(), scale_table.get(), levels.get(), num_centroids,
-                               dim,             nbits};
-  const bool sound = sound_items(items, offsets, total, codes.get(), num_centroids);
-  const Agree agree = strange ? Agree::kNone : Agree::kAll, all = Agree::kAll;
-  const bool both = random.one_in(2), with_table = random.one_in(2);
-  Array<float> table(blocks * num_centroids * 32);
+  const Stored stored(random, strange, random.one_in(3));
+  const int64_t rows = random.below(random.one_in(8) ? 90 : 40), blocks = (rows + kBlock - 1) / kBlock;
+  const auto query = floats(random, rows * stored.dim, false);
+  const Wanted wanted(random, stored.num_items);
+  const bool tabled = random.one_in(2), both = random.one_in(2);
+  const Array<float> table(blocks * stored.num_centroids * kBlock);
+  flmr::score_table(query.get(), rows, stored.centroids.get(), stored.centroid_scales.get(), stored.num_centroids,
+                    stored.dim, table.get(), {flmr::simd_names().front().c_str(), 1});
+  everywhere("score_codes", stored.sound(wanted.items), strange ? Agree::kNone : Agree::kAll, callers, [&](Run run) {
+    Array<float> out(wanted.items.count());
+    flmr::score_codes(query.get(), rows, tabled ? table.get() : nullptr, both, stored.book(), stored.coded(),
+                      wanted.pointer(), out.count(), out.get(), run);
+    return listed(out);
+  });
+}
+
+void fuzz_rough(Random& random, int callers) {
+  const Stored stored(random, false, random.one_in(3));
+  const int64_t blocks = random.below(4);
+  const auto table = bits<uint8_t>(random, blocks * stored.num_centroids * kBlock), bonus = bits<uint8_t>(random, 256);
+  const auto weights = bits<int16_t>(random, blocks * kBlock);
+  const Wanted wanted(random, stored.num_items);
+  flmr::Coded vectors = stored.coded();
+  vectors.packed = nullptr;
+  everywhere("rough", stored.sound(wanted.items), Agree::kAll, callers, [&](Run run) {
+    Array<float> out(wanted.items.count());
+    flmr::rough({table.get(), bonus.get(), weights.get(), blocks, stored.num_centroids, 0.5f, 1.0f}, vectors,
+                wanted.pointer(), out.count(), out.get(), run);
+    return listed(out);
+  });
+}
+
+void fuzz_table(Random& random, int callers) {
+  const bool strange = random.one_in(6);
+  const Stored stored(random, strange, false);
+  const int64_t rows = random.below(70), blocks = (rows + kBlock - 1) / kBlock;
+  const int64_t size = blocks * stored.num_centroids * kBlock;
+  const auto query = floats(random, rows * stored.dim, false);
+  const Agree agree = strange ? Agree::kNone : Agree::kAll;
+  Array<float> table(size), norms = floats(random, rows, false);
+  for (int64_t r = 0; r < rows; ++r) norms[r] = std::fabs(norms[r]);
   everywhere("score_table", true, agree, callers, [&](Run run) {
-    Array<float> out(table.count());
-    flmr::score_table(query.get(), rows, centroids.get(), centroid_scales.get(), num_centroids, dim, out.get(), run);
+    Array<float> out(size);
+    flmr::score_table(query.get(), rows, stored.centroids.get(), stored.centroid_scales.get(), stored.num_centroids,
+                      stored.dim, out.get(), run);
     return listed(out);
   });
-  flmr::score_table(query.get(), rows, centroids.get(), centroid_scales.get(), num_centroids, dim, table.get(), {"scalar", 1});
-  everywhere("score_codes", sound, agree, callers, [&](Run run) {
-    Array<float> out(items.count());
-    flmr::score_codes(query.get(), rows, with_table ? table.get() : nullptr, both, book, vectors, items.get(),
-                      items.count(), out.get(), run);
-    return listed(out);
-  });
-  Array<uint8_t> rounded(table.count());
+  flmr::score_table(query.get(), rows, stored.centroids.get(), stored.centroid_scales.get(), stored.num_centroids,
+                    stored.dim, table.get(), {flmr::simd_names().front().c_str(), 1});
+  const float top = static_cast<float>(1 + random.below(255));
   everywhere("byte_table", true, agree, callers, [&](Run run) {
-    Array<uint8_t> out(table.count());
-    Array<float> lows(blocks * 32);
-    flmr::byte_table(table.get(), norms.get(), rows, num_centroids, 208, out.get(), lows.get(), run);
-    return listed_numbers(out.get(), out.count());
+    Array<uint8_t> out(size);
+    Array<float> lows(blocks * kBlock);
+    flmr::byte_table(table.get(), norms.get(), rows, stored.num_centroids, top, out.get(), lows.get(), run);
+    return listed_numbers(out.get(), size);
   });
-  for (int64_t i = 0; i < rounded.count(); ++i) rounded[i] = static_cast<uint8_t>(random.next());
-  everywhere("rough", sound, all, callers, [&](Run run) {
-    Array<float> out(items.count());
-    flmr::rough({rounded.get(), bonus.get(), weights.get(), blocks, num_centroids, 0.5f, 1.0f}, vectors, items.get(),
-                items.count(), out.get(), run);
-    return listed(out);
-  });
-  everywhere("merge_rows", true, all, callers, [&](Run run) {
-    Array<float> out(rows * dim);
-    const int64_t kept = flmr::merge_rows(query.get(), rows, dim, 0.3, out.get(), run.isa);
-    if (kept > rows) fail("merge_rows", "more rows than there were");
-    return listed_numbers(out.get(), kept * dim);
+}
+
+void fuzz_merge_rows(Random& random, int callers) {
+  const int64_t rows = random.below(80), dim = 1 + random.below(30);
+  const auto query = floats(random, rows * dim, false);
+  if (random.one_in(2))  // rows that repeat
+    for (int64_t r = 1; r < rows; ++r)
+      if (random.one_in(2)) std::copy_n(query.get() + random.below(r) * dim, dim, query.get() + r * dim);
+  const double most_lost = random.one_in(4) ? 2.0 : 0.01 * static_cast<double>(random.below(50));
+  everywhere("merge_rows", true, Agree::kAll, callers, [&](Run run) {
+    Array<float> merged(rows * dim);
+    const int64_t kept = flmr::merge_rows(query.get(), rows, dim, most_lost, merged.get(), run.isa);
+    if (kept > rows || (rows && kept < 1)) fail("merge_rows", "keeps more rows than there are, or none");
+    return listed_numbers(merged.get(), kept * dim);
   });
 }
 
@@ -320,31 +382,56 @@ void fuzz_maxsim(Random& random, int callers) {
   });
 }
 
-// Whether a list is whole numbers of at most 32 bits that add up to items that are there.
-bool sound_list(const Array<uint8_t>& lists, int64_t begin, int64_t end, int64_t num_items) {
-  uint64_t item = 0;
-  while (begin < end) {
-    uint64_t number = 0;
-    int bytes = 0;
-    for (bool more = true; more; ++bytes) {
-      if (begin == end || bytes == 5) return false;
-      number |= static_cast<uint64_t>(lists[begin] & 127) << (7 * bytes);
-      more = lists[begin++] & 128;
+// Lists of items ascending as gaps, seven bits a byte; then perhaps damaged.
+std::vector<uint8_t> lists_of(Random& random, const Array<int64_t>& counts, int64_t num_items, Array<int64_t>& offsets) {
+  std::vector<uint8_t> lists;
+  for (int64_t c = 0; c < counts.count() - 1; ++c) {
+    int64_t item = random.below(3);
+    for (int64_t i = counts[c], gap = item; i < counts[c + 1] && item < num_items; ++i) {
+      for (uint64_t rest = static_cast<uint64_t>(gap);; rest >>= 7) {
+        lists.push_back(static_cast<uint8_t>((rest & 127) | (rest > 127 ? 128 : 0)));
+        if (rest <= 127) break;
+      }
+      gap = 1 + random.below(random.one_in(8) ? 400 : 9);
+      item += gap;
     }
-    item += number;
-    if (number >> 32 || item >= static_cast<uint64_t>(num_items)) return false;
+    offsets[c + 1] = static_cast<int64_t>(lists.size());
+  }
+  return lists;
+}
+
+bool sound_list(const uint8_t* next, const uint8_t* end, int64_t num_items) {
+  for (uint64_t item = 0; next < end;) {
+    uint64_t value = 0;
+    int taken = 0;
+    do {
+      if (next == end || taken == 5) return false;
+      value |= static_cast<uint64_t>(*next & 127) << (7 * taken++);
+    } while (*next++ & 128);
+    item += value;
+    if (value > 0xFFFFFFFF || item >= static_cast<uint64_t>(num_items)) return false;
   }
   return true;
 }
 
 void fuzz_probe(Random& random, int callers) {
-  const int64_t num_centroids = random.below(60), rows = random.below(8), num_items = random.below(100);
+  const int64_t num_centroids = random.below(60), rows = random.below(8), num_items = random.below(random.one_in(3) ? 2000 : 100);
   const int64_t nprobe = 1 + random.below(random.one_in(4) ? num_centroids + 2 : 4);
   int64_t total;
-  const auto offsets = offsets_of(random, num_centroids, total, random.one_in(4));
-  Array<uint8_t> lists = bits<uint8_t>(random, total);  // any bytes: long numbers and numbers that do not end among them
-  if (!random.one_in(4))
-    for (int64_t i = 0; i < total; ++i) lists[i] = static_cast<uint8_t>(lists[i] % 20);
+  const auto counted = offsets_of(random, num_centroids, total, false);
+  Array<int64_t> offsets(num_centroids + 1);
+  const std::vector<uint8_t> made = lists_of(random, counted, num_items, offsets);
+  const Array<uint8_t> lists(static_cast<int64_t>(made.size()));
+  std::copy(made.begin(), made.end(), lists.get());
+  if (random.one_in(4) && lists.count())
+    for (int64_t i = 1 + random.below(8); i > 0; --i) {
+      const int64_t place = random.below(lists.count());
+      lists[place] = random.one_in(2) ? 255 : static_cast<uint8_t>(random.next());
+    }
+  if (random.one_in(4)) {
+    const int64_t place = random.below(num_centroids + 1);
+    offsets[place] = random.one_in(2) ? offsets[place] + random.below(5) - 2 : kOffsets[random.below(9)];
+  }
   const auto scores = floats(random, rows * num_centroids, random.one_in(4));
   bool sound = true;  // of the lists that are probed, which a plain sort tells
   for (int64_t r = 0; r < rows; ++r) {
@@ -356,15 +443,13 @@ void fuzz_probe(Random& random, int callers) {
     });
     for (size_t i = 0; i < order.size() && static_cast<int64_t>(i) < nprobe; ++i) {
       int64_t begin, end;
-      if (!sound_range(offsets, static_cast<uint32_t>(order[i]), total, begin, end))
-        sound = false;
-      else
-        sound = sound && sound_list(lists, begin, end, num_items);
+      sound = sound && sound_range(offsets, static_cast<uint32_t>(order[i]), lists.count(), begin, end) &&
+              sound_list(lists.get() + begin, lists.get() + end, num_items);
     }
   }
   everywhere("probe", sound, Agree::kAll, callers, [&](Run run) {
-    const std::vector<uint32_t> found = flmr::probe(scores.get(), rows, num_centroids, offsets.get(), lists.get(), total,
-                                                    nprobe, num_items, run);
+    const std::vector<uint32_t> found = flmr::probe(scores.get(), rows, num_centroids, offsets.get(), lists.get(),
+                                                    lists.count(), nprobe, num_items, run);
     return std::vector<float>(found.begin(), found.end());
   });
 }
@@ -469,8 +554,11 @@ void fuzz_topk(Random& random, int callers) {
 void execute(uint64_t seed, int callers) {
   current = seed;
   Random random(seed);
-  void (*const ops[])(Random&, int) = {fuzz_coded,  fuzz_coded,          fuzz_score_flat, fuzz_maxsim,  fuzz_probe,
-                                       fuzz_assign, fuzz_assign_rounded, fuzz_means,      fuzz_trellis, fuzz_topk};
+  void (*const ops[])(Random&, int) = {fuzz_score_codes, fuzz_score_codes, fuzz_score_codes, fuzz_rough,
+                                       fuzz_rough,       fuzz_probe,       fuzz_probe,       fuzz_table,
+                                       fuzz_merge_rows,  fuzz_score_flat,  fuzz_maxsim,
+                                       fuzz_assign,      fuzz_assign_rounded, fuzz_means,    fuzz_trellis,
+                                       fuzz_topk};
   ops[random.below(std::size(ops))](random, callers);
 }
 
