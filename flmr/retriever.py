@@ -104,6 +104,7 @@ class Retriever:
                     keep_vectors=keep_vectors,
                     seed=seed,
                     overwrite=overwrite,
+                    resume=True,
                     encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
                     recipe=recipe,
                     progress=report,

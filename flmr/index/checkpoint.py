@@ -1,7 +1,7 @@
 """What an interrupted build has already computed: arrays, each under the digest of what it was computed from.
 
-Knows digests, arrays and the two files of its folder.  Knows nothing of codecs, segments or indexes: whoever asks by the
-digest of the same input gets the same arrays, and whatever changed is simply not found.
+Knows digests, arrays and the two files of its folder.  Knows nothing of codecs, segments or indexes: whoever asks by
+the digest of the same input gets the same arrays, and whatever changed is simply not found.
 
 `arrays.raw` holds the arrays one after another, `arrays.jsonl` a line for each entry, written after its arrays: a line
 that can be read and whose checksum holds vouches for them; what follows the last sound line is cut off.
@@ -91,14 +91,23 @@ class Checkpoint:
             self._log.flush()
 
     def close(self) -> None:
-        """Close the files; what was kept stays for the next build."""
+        """Close the files; what was kept stays for the next build, and a folder without anything goes."""
+        if self._log.closed:
+            return
         with naming("write", self.folder):
             self._raw.close()
             self._log.close()
+        if not self._entries:
+            self._delete()
 
     def remove(self) -> None:
         """Close and delete: the index is built."""
         self.close()
+        self._delete()
+
+    def _delete(self) -> None:
+        if not self.folder.exists():
+            return
         with naming("remove", self.folder):
             for name in ("arrays.jsonl", "arrays.raw"):
                 (self.folder / name).unlink(missing_ok=True)

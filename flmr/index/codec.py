@@ -42,7 +42,7 @@ from flmr.ops.coded import Codebook
 from flmr.ops.trellis import SCALES, dequantize, quantize, scale_table, trellis_levels, widest
 
 MAX_BLOCK = 256  # a full rotation of D = 8192 would take 256 MB and 67 M multiplications a vector
-SAMPLE_PER_CENTROID = 32
+SAMPLE_PER_CENTROID = 64
 CENTROIDS_PER_ROOT = 4  # K = 4 sqrt(T): 2,048 for 300,000 vectors, as in the measurements that chose this codec
 MAX_CENTROIDS = 65_536
 HEADROOM = 512  # the largest scale over that of the longest row: later rows, and residuals, may be longer
@@ -56,7 +56,7 @@ class Codec:
     centroids_KD: int8, in rotated space in units of centroid_scales_K, float32.  levels: int8, one a window of the
     trellis.  scale_table: the 256 scales of residuals, float32, rising from 0.  permutation_D: int32, dims are first
     reordered by it, then each block of consecutive dims is multiplied by its own orthogonal matrix; rotation holds
-    these one after another.
+    these one after another.  residual: mean squared residual of the vectors that it was fitted to, where that is known.
     """
 
     nbits: int
@@ -68,6 +68,7 @@ class Codec:
     rotation: np.ndarray
     blocks: tuple[int, ...]
     fitted_on: int
+    residual: float | None = None
 
     @property
     def dim(self) -> int:
@@ -120,6 +121,11 @@ class Codec:
             ) from error
         return codes_T, packed_TP, scales_T
 
+    def distances(self, vectors_TD: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+        """Squared residual of each vector: (T,) float32."""
+        rotated_TD = self.rotate(vectors_TD)
+        return assign_rounded(rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads)[1]
+
     def decode(self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray) -> np.ndarray:
         """The vectors that the codes stand for, in the caller's space: (T, D) float32."""
         return self.unrotate(self.decode_rotated(codes_T, packed_TP, scales_T))
@@ -154,7 +160,7 @@ def num_centroids(num_vectors: int, num_sampled: int) -> int:
 
 
 def sample_size(num_vectors: int, dim: int, memory_bytes: int) -> int:
-    """S: vectors to fit on, 32 a centroid where memory allows; the fit holds a few copies of them."""
+    """S: vectors to fit on, 64 a centroid where memory allows; the fit holds a few copies of them."""
     wanted = SAMPLE_PER_CENTROID * num_centroids(num_vectors, num_vectors)
     return max(1, min(num_vectors, wanted, memory_bytes // (8 * 4 * dim)))
 
@@ -194,7 +200,8 @@ def fit(
     wanted = num_centroids(num_vectors, len(sample_SD))
     centroids_KD = kmeans(blank.rotate(sample_SD), wanted, seed=seed, threads=threads, report=report)
     rounded_KD, scales_K = round_rows(centroids_KD)
-    return replace(blank, centroids_KD=rounded_KD, centroid_scales_K=scales_K)
+    codec = replace(blank, centroids_KD=rounded_KD, centroid_scales_K=scales_K)
+    return replace(codec, residual=float(codec.distances(sample_SD, threads=threads).mean(dtype=np.float64)))
 
 
 def widest_row(vectors_TD: np.ndarray) -> float:
@@ -252,7 +259,7 @@ def write_codec(storage: Storage, folder: Path, number: int, codec: Codec) -> Co
         path = folder / codec_name(number, part)
         storage.write_array(path, values[part], kind)
         files[part] = FileRecord.of(path)
-    return CodecRecord(len(codec.centroids_KD), codec.blocks, codec.fitted_on, files)
+    return CodecRecord(len(codec.centroids_KD), codec.blocks, codec.fitted_on, files, codec.residual)
 
 
 def open_codec(folder: Path, number: int, record: CodecRecord, *, nbits: int, dim: int) -> Codec:
@@ -284,4 +291,5 @@ def open_codec(folder: Path, number: int, record: CodecRecord, *, nbits: int, di
         parts[ROTATION],
         record.blocks,
         record.fitted_on,
+        record.residual,
     )

@@ -6,8 +6,8 @@ Knows the folder and its lifetime.  Knows nothing of models, and leaves the work
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,12 @@ import numpy as np
 
 from flmr.errors import AlreadyExists, CorruptIndex, IndexClosed, InvalidInput, NotAnIndex, StorageError
 from flmr.index.check import self_check
+from flmr.index.checkpoint import Checkpoint, building_folder
 from flmr.index.format import LOCK, MANIFEST, NBITS, VERSION, is_own_entry
 from flmr.index.lock import WriterLock
 from flmr.index.manifest import Manifest, plain_json, read_manifest
 from flmr.index.merge import merge
+from flmr.index.packing import Packing
 from flmr.index.searcher import Searcher
 from flmr.index.settings import SearchParams
 from flmr.index.snapshot import Snapshot, open_snapshot
@@ -67,6 +69,7 @@ class Index:
         seed: int = 0,
         memory_limit: int | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         progress: Progress = False,
         encoder: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
@@ -79,6 +82,9 @@ class Index:
         keep_vectors: also store float16 vectors and take scores from them.  pool: make one row of every 2, 3, ... of an
         item, those that are most alike, also of what is added later.  memory_limit: bytes for the work, default
         512 MB; ids come on top.  encoder, recipe: written into the manifest.
+        resume: keep what is computed in `PATH.building` until the index stands, also when this is interrupted, and take
+        up what an earlier call has left there: the index is the same as that of an uninterrupted one, whatever changed
+        is computed again.  An index that stands already is opened if it has as many items.
         Raises AlreadyExists (overwrite=True replaces an index, which stays whole until the new one is committed),
         InvalidInput, DuplicateId, IndexLocked, StorageError; then nothing is left behind.
         """
@@ -94,6 +100,8 @@ class Index:
         memory_bytes = _checked_memory(memory_limit)
         storage = storage or Storage()
         folder = _absolute(path)
+        if resume and not overwrite and (folder / MANIFEST).exists():
+            return cls._standing(folder, vectors, memory_limit, storage)
         made = _claim(storage, folder, overwrite)
         try:
             lock = WriterLock(folder / LOCK)
@@ -104,18 +112,21 @@ class Index:
             if not overwrite and (folder / MANIFEST).exists():  # made by another process since it was looked for
                 raise AlreadyExists(f"{folder} holds an index: open it, or replace it with overwrite=True")
             base = Snapshot(folder, _succeed(settings, folder), (), {})
-            writer = Writer(storage, folder, lock, base, memory_bytes)
-            try:
-                with reporting(progress) as report:
-                    writer.add(vectors, ids, passages, update=False, report=report)
-                    if not writer.dim:
-                        raise InvalidInput(
-                            "there is nothing to index: give at least one item, or empty MultiVectors of D"
-                        )
-                    writer.commit(report, force=True)
-            except BaseException:
-                writer.abandon()
-                raise
+            with Checkpoint(building_folder(folder)) if resume else nullcontext() as checkpoint:
+                writer = Writer(storage, folder, lock, base, memory_bytes, Packing(checkpoint))
+                try:
+                    with reporting(progress) as report:
+                        writer.add(vectors, ids, passages, update=False, report=report, whole=True)
+                        if not writer.dim:
+                            raise InvalidInput(
+                                "there is nothing to index: give at least one item, or empty MultiVectors of D"
+                            )
+                        writer.commit(report, force=True)
+                except BaseException:
+                    writer.abandon()
+                    raise
+                if checkpoint:
+                    checkpoint.remove()
         except BaseException:
             if made and not (folder / MANIFEST).exists():
                 _unmake(storage, made)
@@ -123,6 +134,19 @@ class Index:
             raise
         index = cls(writer.base, storage, memory_bytes)
         index._writer = writer
+        return index
+
+    @classmethod
+    def _standing(cls, folder: Path, vectors: Any, memory_limit: int | None, storage: Storage) -> Index:
+        """The index that an earlier call has finished; raises AlreadyExists where it is not of these vectors."""
+        index = cls.open(folder, memory_limit=memory_limit, storage=storage)
+        if isinstance(vectors, Sized) and len(vectors) != len(index):
+            found = len(index)
+            index.close()
+            raise AlreadyExists(
+                f"{folder} holds an index of {found:,} items, not of {len(vectors):,}: open it, or replace it with"
+                " overwrite=True"
+            )
         return index
 
     @classmethod

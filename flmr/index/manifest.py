@@ -51,12 +51,16 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class CodecRecord:
-    """A codec of the index: its number of centroids, the widths of its rotation's blocks, its files."""
+    """A codec of the index: its number of centroids, the widths of its rotation's blocks, its files.
+
+    fitted_on: rows of the corpus that it was fitted for, not of the sample.  residual: their mean squared residual.
+    """
 
     centroids: int
     blocks: tuple[int, ...]
-    fitted_on: int  # rows of the corpus that it was fitted for, not of the sample
+    fitted_on: int
     files: Mapping[str, FileRecord]
+    residual: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ class AliveRecord:
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """A segment of the index as one commit sees it: alive counts items that are not deleted."""
+    """A segment of the index as one commit sees it: alive counts items that are not deleted.
+
+    codec: the one it was written with, or a later one that has grown from that.
+    """
 
     name: str
     items: int
@@ -172,7 +179,8 @@ def read_segment_file(folder: Path, record: SegmentRecord) -> SegmentFile:
         raise CorruptIndex(f"{path} is not the file that the manifest names: {RESTORE}")
     segment = _load(SegmentFile, unseal(data, path), path)
     layout = segment.layout
-    if (layout.items, layout.vectors, segment.codec) != (record.items, record.vectors, record.codec):
+    grown = None not in (segment.codec, record.codec) and segment.codec < record.codec  # type: ignore[operator]
+    if (layout.items, layout.vectors) != (record.items, record.vectors) or not (grown or segment.codec == record.codec):
         raise CorruptIndex(f"{path} and the manifest disagree: {RESTORE}")
     if set(segment.files) != layout.files:
         raise CorruptIndex(f"{path} names other files than a segment has: {RESTORE}")
@@ -246,6 +254,7 @@ def _is_count(value: Any) -> bool:
 _PLAIN: Mapping[str, Callable[[Any], bool]] = {
     "int": _is_count,
     "int | None": lambda value: value is None or _is_count(value),
+    "float | None": lambda value: value is None or (isinstance(value, int | float) and 0 <= value < float("inf")),
     "bool": lambda value: isinstance(value, bool),
     "str": lambda value: isinstance(value, str),
     "tuple[int, ...]": lambda value: isinstance(value, list) and all(map(_is_count, value)),

@@ -50,7 +50,8 @@ class Segment:
         self.codec = codec
         self.layout: Layout = content.layout
         self.bytes = sum(file.bytes for file in content.files.values()) + record.segment_file.bytes
-        if (self.layout.centroids or None) != (len(codec.centroids_KD) if codec else None):
+        known = len(codec.centroids_KD) if codec else 0  # more than when it was written, where the codec has grown
+        if self.layout.centroids > known or bool(self.layout.centroids) != bool(known):
             raise CorruptIndex(f"{self.path} was not written with its codec: {RESTORE}")
         for name, file in content.files.items():
             if file_size(self.path / name) != file.bytes:
@@ -96,8 +97,9 @@ class Segment:
             return None
         nprobe = min(nprobe, self.layout.centroids)
         lists = (self._arrays[LISTS_OFFSETS], self._arrays[LISTS])
+        known_QK = np.ascontiguousarray(centroid_scores_QK[:, : self.layout.centroids])  # the codec may have grown
         with self._trusting():
-            return probe(centroid_scores_QK, *lists, nprobe=nprobe, num_items=len(self), threads=threads)
+            return probe(known_QK, *lists, nprobe=nprobe, num_items=len(self), threads=threads)
 
     def rough(self, table: Table, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
         """Scores of items (None: all) from their codes alone: float32."""

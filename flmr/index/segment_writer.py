@@ -3,8 +3,8 @@
 Knows the files of one segment and how to pack vectors into them in bounded memory.  Knows nothing of the index around
 it: until a manifest names the segment it does not exist for anyone.
 
-Where there is no codec to pack with yet, vectors wait as float16 in a spool file (or in the vectors that are kept
-anyway) until the segment is sealed: only then is the whole corpus known that the codec must fit.
+Vectors wait as float16 in a spool file (or in the vectors that are kept anyway) until the segment is sealed: only then
+is all known that a codec must fit.  Where all is known from the beginning, they are packed as they come.
 
 Shapes: N items, T their packed rows, D dimension, K centroids.
 """
@@ -21,6 +21,7 @@ import numpy as np
 
 from flmr.index import codec as codecs
 from flmr.index.codec import Codec
+from flmr.index.drift import grown
 from flmr.index.format import (
     CODES,
     HEADER_BYTES,
@@ -44,12 +45,12 @@ from flmr.index.format import (
 from flmr.index.ids import encode_ids
 from flmr.index.lists import list_parts, list_sizes
 from flmr.index.manifest import FileRecord, SegmentFile, write_segment_file
+from flmr.index.packing import Packing
 from flmr.index.passages import Row, write_parquet
 from flmr.index.source import rows_per_batch
 from flmr.index.store import Storage, StoredFile
 
 REFIT_GROWTH = 4  # new vectors for each one that the codec was fitted for, at which a new codec is fitted
-REFIT_BELOW = 65_536  # vectors: a codec that was fitted for so many has enough centroids for any corpus that follows
 LISTS_FROM = 1 << 22  # vectors: looking at every code of fewer takes 2 ms, no more than reading lists would
 
 Report = Callable[[str, int, "int | None"], None]
@@ -82,16 +83,23 @@ class Mark:
 
 
 class SegmentWriter:
-    """Append, then seal.  `codec` is the index's; it packs at once unless it was fitted for very few vectors."""
+    """Append, then seal.  `codec` is the index's; `packing` keeps what was computed, where a build may be resumed."""
 
-    def __init__(self, storage: Storage, folder: Path, settings: Settings, codec: Codec | None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        folder: Path,
+        settings: Settings,
+        codec: Codec | None,
+        packing: Packing | None = None,
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.images_not_stored = 0
         self._storage = storage
         self._index_codec = codec
-        wait = codec is None or codec.fitted_on < REFIT_BELOW
-        self.codec = None if wait else codec
+        self._packing = packing or Packing()
+        self.codec: Codec | None = None
         self._ids: list[str] = []
         self._lengths = compact("H")
         self._passage_starts = compact("q")  # where the line of each item begins in the spool, once there is one
@@ -163,6 +171,19 @@ class SegmentWriter:
             for name, values in zip((CODES, RESIDUALS, SCALES), encoded, strict=True):
                 self._file(name).append(values)
         self._append_items(ids, lengths, passages)
+
+    def fit_codec(self, vectors_TD: np.ndarray, report: Report) -> None:
+        """Fit the codec now, to all rows that will be appended; only before anything was, and where there is none.
+
+        vectors_TD: float32 or float16, may be a map.  Does nothing where a row is not finite as float16: whoever checks
+        the rows says which.
+        """
+        assert not self._ids and self._index_codec is None
+        with np.errstate(over="ignore", invalid="ignore"):
+            widest = codecs.widest_row(vectors_TD) if len(vectors_TD) else float("nan")
+            if not widest <= np.finfo(np.float16).max:
+                return
+            self.codec = self._fit(vectors_TD, widest, report)
 
     def use_codec(self, codec: Codec | None) -> None:
         """Pack with this codec from the first row on; only before anything was appended."""
@@ -274,7 +295,7 @@ class SegmentWriter:
         file.sync()
 
     def _pack(self, codec: Codec, vectors_TD: np.ndarray) -> None:
-        encoded = codec.encode(vectors_TD, threads=self.settings.threads)
+        encoded = self._packing.encode(codec, vectors_TD, self.settings.threads)
         for name, values in zip((CODES, RESIDUALS, SCALES), encoded, strict=True):
             self._file(name).append(values)
 
@@ -284,16 +305,15 @@ class SegmentWriter:
         vectors_TD = self._file(self._float16_name()).view("<f2", (total, settings.dim))
         codec = self._index_codec
         if codec is None or total >= REFIT_GROWTH * codec.fitted_on or not codec.holds(self._widest):
-            size = codecs.sample_size(total, settings.dim, settings.memory_bytes)
-            sample_SD = vectors_TD[sample_rows(total, size, settings.seed)].astype(np.float32)
-            codec = codecs.fit(
-                sample_SD,
-                nbits=settings.nbits,
-                num_vectors=total,
+            codec = self._fit(vectors_TD, self._widest, report)
+        else:
+            codec = grown(
+                codec,
+                self._sample(vectors_TD),
+                total,
                 seed=settings.seed,
                 threads=settings.threads,
-                largest=self._widest,
-                report=lambda done, of: report("fit codec", done, of),
+                report=_fitting(report),
             )
         for name in (CODES, RESIDUALS, SCALES):  # what an attempt that failed has left
             if name in self._files:
@@ -305,6 +325,23 @@ class SegmentWriter:
         self.codec = codec
         if spool := self._files.pop(SPOOL_VECTORS, None):
             spool.close()
+
+    def _sample(self, vectors_TD: np.ndarray) -> np.ndarray:
+        settings, total = self.settings, len(vectors_TD)
+        size = codecs.sample_size(total, settings.dim, settings.memory_bytes)
+        sample_SD: np.ndarray = vectors_TD[sample_rows(total, size, settings.seed)].astype(np.float16)
+        return sample_SD.astype(np.float32)
+
+    def _fit(self, vectors_TD: np.ndarray, widest: float, report: Report) -> Codec:
+        return self._packing.fit(
+            self._sample(vectors_TD),
+            nbits=self.settings.nbits,
+            num_vectors=len(vectors_TD),
+            seed=self.settings.seed,
+            threads=self.settings.threads,
+            largest=widest,
+            report=_fitting(report),
+        )
 
     def _write_lists(self, offsets_N1: np.ndarray, report: Report) -> int:
         """Write the inverted lists; returns their bytes."""
@@ -342,6 +379,10 @@ class SegmentWriter:
             yield self._ids[done], None if row is None else tuple(row)
             if done % 1024 == 1023:
                 report("passages", done + 1, len(self))
+
+
+def _fitting(report: Report) -> Callable[[int, int], None]:
+    return lambda done, of: report("fit codec", done, of)
 
 
 def sample_rows(total: int, size: int, seed: int) -> np.ndarray:

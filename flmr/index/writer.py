@@ -17,10 +17,12 @@ import numpy as np
 
 from flmr.errors import DuplicateId, FlmrError, InvalidInput, NotAnIndex, StorageError, UnknownId
 from flmr.index.codec import Codec, write_codec
+from flmr.index.drift import extends
 from flmr.index.format import LOCK, MANIFEST, alive_array, alive_name, codec_name, is_own_entry, segment_name
 from flmr.index.ids import checked_id
 from flmr.index.lock import WriterLock
 from flmr.index.manifest import AliveRecord, FileRecord, Manifest, SegmentRecord, read_manifest, write_manifest
+from flmr.index.packing import Packing
 from flmr.index.passages import Row
 from flmr.index.segment_writer import Mark, Report, SegmentWriter, Settings
 from flmr.index.snapshot import Snapshot, View, open_snapshot
@@ -45,12 +47,21 @@ class _Undo:
 class Writer:
     """One writer's uncommitted work on top of a snapshot."""
 
-    def __init__(self, storage: Storage, folder: Path, lock: WriterLock, base: Snapshot, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        folder: Path,
+        lock: WriterLock,
+        base: Snapshot,
+        memory_bytes: int,
+        packing: Packing | None = None,
+    ) -> None:
         self.base = base
         self.lock = lock
         self._storage = storage
         self._folder = folder
         self._memory_bytes = memory_bytes
+        self._packing = packing
         self._manifest = base.manifest
         self._segment: SegmentWriter | None = None
         self._pending: dict[str, int] = {}  # alive items of the segment being written: id -> row
@@ -76,8 +87,11 @@ class Writer:
         *,
         update: bool,
         report: Report,
+        whole: bool = False,
     ) -> int:
         """Append items; with `update` each replaces the one of its id.  Returns their number.
+
+        whole: nothing else will be added before the commit, so that a codec may be fitted before the first is packed.
 
         Raises DuplicateId, UnknownId or InvalidInput; then nothing was added.
         """
@@ -86,6 +100,10 @@ class Writer:
         undo = self._begin()
         total = len(vectors) if isinstance(vectors, Sized) else None
         try:
+            if whole and isinstance(vectors, MultiVectors) and self._manifest.nbits and len(vectors.vectors):
+                self._manifest = replace(self._manifest, dim=vectors.dim)
+                self._segment = self.new_segment(vectors.dim)
+                self._segment.fit_codec(vectors.vectors, report)
             for batch in self._batches(vectors, ids, passages):
                 self._admit(batch, undo, update=update)
                 if update and batch.passages is None:
@@ -154,7 +172,7 @@ class Writer:
         manifest = self._manifest
         settings = Settings(dim, manifest.nbits, manifest.keep_vectors, manifest.seed, self._memory_bytes)
         folder = self._folder / segment_name(manifest.next_segment)
-        return SegmentWriter(self._storage, folder, settings, self.best_codec())
+        return SegmentWriter(self._storage, folder, settings, self.best_codec(), self._packing)
 
     def best_codec(self) -> Codec | None:
         """The codec that was fitted for the most vectors."""
@@ -318,7 +336,10 @@ class Writer:
                 return manifest, number
         number = manifest.next_codec
         record = write_codec(self._storage, self._folder, number, codec)
-        return replace(manifest, codecs={**manifest.codecs, str(number): record}, next_codec=number + 1), number
+        older = {key for key, known in self.base.codecs.items() if extends(codec, known)}
+        segments = tuple(replace(s, codec=number) if s.codec in older else s for s in manifest.segments)
+        codecs = {**manifest.codecs, str(number): record}
+        return replace(manifest, codecs=codecs, segments=segments, next_codec=number + 1), number
 
     def _took_effect(self, manifest: Manifest) -> bool:
         try:
