@@ -32,7 +32,8 @@ EXACT = SearchParams(exact=True)  # every document on its codes: what is lost is
 
 def by_topic(vectors_TD: np.ndarray, offsets_N1: np.ndarray, seed: int = 1) -> np.ndarray:
     """The documents in the order of their topics: (N,) int64."""
-    means_ND = np.add.reduceat(vectors_TD.astype(np.float32), offsets_N1[:-1], axis=0) / np.diff(offsets_N1)[:, None]
+    sums_ND = np.add.reduceat(vectors_TD.astype(np.float32), offsets_N1[:-1], axis=0)
+    means_ND = sums_ND / np.diff(offsets_N1).astype(np.float32)[:, None]
     topics_KD = kmeans(means_ND, TOPICS, seed=seed)
     place = {topic: step for step, topic in enumerate(_chain(topics_KD))}
     return np.argsort([place[int(code)] for code in assign(means_ND, topics_KD)[0]], kind="stable")

@@ -236,6 +236,7 @@ Record = TypeVar("Record")
 def _load(kind: type[Record], content: Any, path: Path) -> Record:
     """A record from JSON; raises CorruptIndex where a key or a type is not the record's."""
     try:
+        content = {**_LATER.get(kind, {}), **content}
         if {f.name for f in fields(kind)} != set(content):  # type: ignore[arg-type]
             raise ValueError(f"keys {sorted(content)}")
         for f in fields(kind):  # type: ignore[arg-type]
@@ -249,6 +250,9 @@ def _load(kind: type[Record], content: Any, path: Path) -> Record:
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
+
+# Keys that indexes of this format version have had only since some day, and what their absence means.
+_LATER: Mapping[type, Mapping[str, Any]] = {CodecRecord: {"residual": None}}
 
 # What a field of this type may be in JSON; fields of other types are built by `_BUILD`.
 _PLAIN: Mapping[str, Callable[[Any], bool]] = {

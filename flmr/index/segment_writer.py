@@ -179,11 +179,16 @@ class SegmentWriter:
         the rows says which.
         """
         assert not self._ids and self._index_codec is None
+        step = rows_per_batch(self.settings.dim, self.settings.memory_bytes)
+        widest = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            widest = codecs.widest_row(vectors_TD) if len(vectors_TD) else float("nan")
-            if not widest <= np.finfo(np.float16).max:
-                return
-            self.codec = self._fit(vectors_TD, widest, report)
+            for first in range(0, len(vectors_TD), step):
+                stored_TD = vectors_TD[first : first + step].astype(np.float16, copy=False)
+                if not np.isfinite(stored_TD).all():
+                    return
+                widest = max(widest, codecs.widest_row(stored_TD))
+                report("look", min(first + step, len(vectors_TD)), len(vectors_TD))
+        self.codec = self._fit(vectors_TD, widest, report)
 
     def use_codec(self, codec: Codec | None) -> None:
         """Pack with this codec from the first row on; only before anything was appended."""

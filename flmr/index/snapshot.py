@@ -110,7 +110,7 @@ def _open(folder: Path, manifest: Manifest, previous: Snapshot | None) -> Snapsh
             views.append(shared)
             continue
         codec = codecs[entry.codec] if entry.codec is not None else None
-        same = shared and (shared.record.name, shared.segment.codec) == (entry.name, codec)
+        same = shared and shared.record.name == entry.name and shared.segment.codec is codec
         segment = shared.segment if shared and same else Segment(folder, entry, codec)
         if (segment.layout.dim, segment.layout.nbits) != (manifest.dim, manifest.nbits):
             raise CorruptIndex(f"{segment.path} has another D or nbits than its index: {RESTORE}")
