@@ -350,7 +350,7 @@ class Writer:
     def _adopt(self, manifest: Manifest) -> None:
         if self._segment is not None:
             self._segment.close()
-        self._segment, self._pending, self._dead = None, {}, {}
+        self._segment, self._pending, self._dead, self._packing = None, {}, {}, None
         self._manifest, self._next_id = manifest, manifest.next_id
         self.base = open_snapshot(self._folder, self.base)
 
