@@ -53,7 +53,10 @@ def test_vectors_of_a_new_topic_are_stored_as_well_as_the_first(tmp_path: Path) 
 
 
 def test_more_of_the_same_does_not_grow_centroids(tmp_path: Path) -> None:
-    items = topic(1, 800)
+    rng = np.random.default_rng(5)
+    words = rng.standard_normal((600, 32))
+    rows = words[rng.integers(0, 600, (800, 40))] + 0.3 * rng.standard_normal((800, 40, 32))
+    items = list(rows.astype(np.float32))
     with Index.create(tmp_path / "ix", items[:600]) as ix:
         before = centroids_of(ix)
         for first in range(600, 800, 50):
