@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 # of one text collection have 1.13 where it was fitted to 2,000 documents and 1.26 where to 500, a new topic 1.4 to 2.
 DRIFTED = 1.1
 # New centroids a new vector, times what a fresh build has.  A small batch is a poor sample of its topic: grown in 100
-# batches by topic from a tenth (305,949 token states, 2 scalar bits) recall@100 is .744 without new centroids, .780, .795
-# and .814 with 1, 2 and 3 times as many, and .805 built at once; through the trellis .848 with 2.5, and .846 at once.
+# batches by topic from a tenth (305,949 token states, 2 scalar bits) recall@100 is .744 without new centroids, .780,
+# .795 and .814 with 1, 2 and 3 times as many, .805 built at once; through the trellis .848 with 2.5, .846 at once.
 DENSITY = 2.5
 LEAST_PER_CENTROID = 8  # vectors: a mean of fewer is no centroid
 
