@@ -28,8 +28,8 @@ def main() -> None:
     """Train one table and print it with its error on vectors that it has not seen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nbits", type=int, choices=(1, 2, 3, 4), required=True)
-    parser.add_argument("--starts", type=int, default=150)
-    parser.add_argument("--rounds", type=int, default=4_000)
+    parser.add_argument("--starts", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=16_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     levels = train(options.nbits, options.starts, options.rounds, options.seed)
