@@ -501,6 +501,23 @@ void fuzz_means(Random& random, int callers) {
   });
 }
 
+void fuzz_pool(Random& random, int callers) {
+  const int64_t dim = 1 + random.below(40), num_items = random.below(12);
+  const int64_t factor = 1 + random.below(5), stretch = factor * (1 + random.below(30));
+  int64_t total;
+  const auto offsets = offsets_of(random, num_items, total, false);
+  Array<int64_t> pooled_offsets(num_items + 1);
+  for (int64_t i = 0; i < num_items; ++i)
+    pooled_offsets[i + 1] = pooled_offsets[i] + (offsets[i + 1] - offsets[i] + factor - 1) / factor;
+  const auto vectors = floats(random, total * dim, false);
+  everywhere("pool", true, Agree::kAll, callers, [&](Run run) {
+    Array<float> out(pooled_offsets[num_items] * dim);
+    flmr::pool({{vectors.get(), false, total, dim}, offsets.get(), num_items}, factor, stretch, pooled_offsets.get(),
+               out.get(), run);
+    return listed(out);
+  });
+}
+
 void fuzz_trellis(Random& random, int callers) {
   const int widths[] = {1, 2, 3, 4, 8};
   const int nbits = widths[random.below(5)], spread = 1 + static_cast<int>(random.below(60));
@@ -558,7 +575,7 @@ void execute(uint64_t seed, int callers) {
                                        fuzz_rough,       fuzz_probe,       fuzz_probe,       fuzz_table,
                                        fuzz_merge_rows,  fuzz_score_flat,  fuzz_maxsim,
                                        fuzz_assign,      fuzz_assign_rounded, fuzz_means,    fuzz_trellis,
-                                       fuzz_topk};
+                                       fuzz_topk,        fuzz_pool};
   ops[random.below(std::size(ops))](random, callers);
 }
 
