@@ -422,5 +422,5 @@ def test_interrupt_is_one_line_and_exit_130(tmp_path: Path) -> None:
     )
     time.sleep(2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (130, "", "flmr: interrupted\n")
