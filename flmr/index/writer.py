@@ -368,9 +368,11 @@ def sweep(storage: Storage, folder: Path) -> None:
         return  # a damaged index may still be repaired by hand: nothing of it is removed
     keep = {LOCK} if manifest is None else entries_of(manifest)
     try:
-        for entry in sorted(folder.iterdir()):
-            if is_own_entry(entry.name) and entry.name not in keep:
-                storage.remove(entry)
+        doomed = [entry for entry in sorted(folder.iterdir()) if is_own_entry(entry.name) and entry.name not in keep]
+        if doomed:
+            storage.sync_folder(folder)  # the manifest that names them no more may not be durable yet
+        for entry in doomed:
+            storage.remove(entry)
     except OSError:
         log.debug("left unused files in %s", folder, exc_info=True)
 
