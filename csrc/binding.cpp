@@ -63,19 +63,25 @@ flmr::Run run_of(int threads, const std::string& isa) {
   return {isa.c_str(), threads};
 }
 
+flmr::Precision precision_of(const std::string& name) {
+  need(name == "float32" || name == "bfloat16", "precision must be float32 or bfloat16");
+  return name == "float32" ? flmr::Precision::kFloat32 : flmr::Precision::kBfloat16;
+}
+
 void need_packed(size_t bytes, size_t dim, int nbits) {
   need(nbits == 1 || nbits == 2 || nbits == 3 || nbits == 4 || nbits == 8, "nbits must be 1, 2, 3, 4 or 8");
   need(dim > 0 && bytes == (dim * static_cast<size_t>(nbits) + 7) / 8, "packed rows have the wrong number of bytes");
 }
 
 void maxsim(Vectors queries, In<int64_t, 1> query_offsets, Vectors documents, In<int64_t, 1> document_offsets,
-            Out<float, 2> scores, int threads, const std::string& isa) {
+            Out<float, 2> scores, const std::string& precision, int threads, const std::string& isa) {
   const flmr::Ragged q = ragged_of(queries, query_offsets), d = ragged_of(documents, document_offsets);
   need(q.rows.dim == d.rows.dim, "queries and documents disagree in D");
   need(size(scores, 0) == q.items && size(scores, 1) == d.items, "scores have the wrong shape");
   const flmr::Run run = run_of(threads, isa);
+  const flmr::Precision made_of = precision_of(precision);
   nb::gil_scoped_release release;
-  flmr::maxsim(q, d, scores.data(), run);
+  flmr::maxsim(q, d, scores.data(), made_of, run);
 }
 
 void assign(Vectors vectors, In<float, 2> centroids, Out<uint32_t, 1> codes, Out<float, 1> distances, int threads,
@@ -181,13 +187,14 @@ nb::object probe(In<float, 2> centroid_scores_QK, In<int64_t, 1> list_offsets, I
 }
 
 void score_flat(In<float, 2> query, In<uint32_t, 1> items, In<int64_t, 1> offsets, Vectors vectors,
-                Out<float, 1> scores, int threads, const std::string& isa) {
+                Out<float, 1> scores, const std::string& precision, int threads, const std::string& isa) {
   const flmr::Ragged documents = ragged_of(vectors, offsets);
   need(size(query, 1) == documents.rows.dim, "query and vectors disagree in D");
   need(scores.shape(0) == items.shape(0), "scores have the wrong shape");
   const flmr::Run run = run_of(threads, isa);
+  const flmr::Precision made_of = precision_of(precision);
   nb::gil_scoped_release release;
-  flmr::score_flat(query.data(), size(query, 0), documents, items.data(), size(items, 0), scores.data(), run);
+  flmr::score_flat(query.data(), size(query, 0), documents, items.data(), size(items, 0), scores.data(), made_of, run);
 }
 
 int64_t merge_rows(In<float, 2> query, double most_lost, Out<float, 2> merged, const std::string& isa) {
@@ -284,7 +291,7 @@ NB_MODULE(_native, m) {
   // flmr::Refused is a std::invalid_argument, which nanobind raises as ValueError.
   m.def("isas", &flmr::simd_names);
   m.def("maxsim", &maxsim, "queries"_a.noconvert(), "query_offsets"_a.noconvert(), "documents"_a.noconvert(),
-        "document_offsets"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
+        "document_offsets"_a.noconvert(), "scores"_a.noconvert(), "precision"_a, "threads"_a, "isa"_a);
   m.def("assign", &assign, "vectors"_a.noconvert(), "centroids"_a.noconvert(), "codes"_a.noconvert(),
         "distances"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("assign_rounded", &assign_rounded, "vectors"_a.noconvert(), "centroids"_a.noconvert(), "scales"_a.noconvert(),
@@ -302,7 +309,7 @@ NB_MODULE(_native, m) {
   m.def("probe", &probe, "centroid_scores"_a.noconvert(), "list_offsets"_a.noconvert(), "lists"_a.noconvert(),
         "nprobe"_a, "num_items"_a, "threads"_a, "isa"_a);
   m.def("score_flat", &score_flat, "query"_a.noconvert(), "items"_a.noconvert(), "offsets"_a.noconvert(),
-        "vectors"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "isa"_a);
+        "vectors"_a.noconvert(), "scores"_a.noconvert(), "precision"_a, "threads"_a, "isa"_a);
   m.def("merge_rows", &merge_rows, "query"_a.noconvert(), "most_lost"_a, "merged"_a.noconvert(), "isa"_a);
   m.def("score_table", &score_table, "query"_a.noconvert(), "centroids"_a.noconvert(), "centroid_scales"_a.noconvert(),
         "scores"_a.noconvert(), "threads"_a, "isa"_a);

@@ -61,6 +61,10 @@ struct ByteTable {
   float factor, base;
 };
 
+// What products are made of: the values themselves, or both sides rounded to bfloat16.  Sums are of float32 either way.
+// Rounded, results may differ in their last bits between instruction sets.
+enum class Precision { kFloat32, kBfloat16 };
+
 // How to run: an instruction set of simd_names() and a number of threads.
 struct Run {
   const char* isa;
@@ -70,7 +74,7 @@ struct Run {
 std::vector<std::string> simd_names();  // what this processor has of what is compiled in, slowest first
 
 // scores[query][document]; a document without rows scores -inf, a query without rows 0 against the others.
-void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Run run);
+void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Precision precision, Run run);
 
 // Nearest centroid by squared L2, ties to the lower row, and that squared distance.
 void assign(const Rows& vectors, const float* centroids, int64_t num_centroids, uint32_t* codes, float* distances,
@@ -104,7 +108,7 @@ std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64
 
 // MaxSim of one query (Q rows of `dim` floats) against `wanted` items.
 void score_flat(const float* query, int64_t rows, const Ragged& documents, const uint32_t* items, int64_t wanted,
-                float* scores, Run run);
+                float* scores, Precision precision, Run run);
 
 // Sums of rows that point the same way, a whole number of half blocks of them where there are so many; no more is lost
 // than the given share of the rows' squared lengths.  Returns how many rows were written.

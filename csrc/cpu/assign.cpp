@@ -153,7 +153,8 @@ void assign(const Rows& vectors, const float* centroids, int64_t num_centroids, 
     half_norms.get()[c] = static_cast<float>(total / 2);
   }
   share((vectors.count + kVectors - 1) / kVectors, run.threads, [&](Units& units) {
-    Panels panels(isa, kVectors, dim);
+    const Product product(isa, dim);
+    Panels panels(product, kVectors);
     Buffer<float> rows(kVectors * dim), dots(tile * panels.width());
     Buffer<float> best(kVectors + panels.width()), code(kVectors + panels.width());
     for (int64_t unit; units.take(unit);) {

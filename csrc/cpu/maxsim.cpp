@@ -37,11 +37,10 @@ void check_offsets(const char* name, const Ragged& items) {
 
 }  // namespace
 
-void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Run run) {
-  const Simd& isa = simd(run.isa);
+void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Precision precision, Run run) {
+  const Product product(simd(run.isa), queries.rows.dim, precision);
   check_offsets("queries", queries);
   check_offsets("documents", documents);
-  const int64_t dim = queries.rows.dim;
   // 1,024 query rows of 128 dimensions are 512 KB, half of a second-level cache.
   const std::vector<int64_t> blocks = runs_of(queries, 1024), runs = runs_of(documents, 2048);
   const int64_t num_runs = static_cast<int64_t>(runs.size()) - 1;
@@ -49,7 +48,7 @@ void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Run r
   const int64_t capacity = most_rows(queries, blocks);
 
   share(num_blocks * num_runs, run.threads, [&](Units& units) {
-    Panels panels(isa, capacity, dim);
+    Panels panels(product, capacity);
     int64_t packed = -1;
     for (int64_t unit; units.take(unit);) {
       const int64_t block = unit / num_runs, part = unit % num_runs;
@@ -57,14 +56,13 @@ void maxsim(const Ragged& queries, const Ragged& documents, float* scores, Run r
       const int64_t base = queries.offsets[first];
       if (packed != block) panels.pack(queries.rows, base, queries.offsets[last]);
       packed = block;
-      MaxWalk walk(isa, panels, dim);
+      MaxWalk walk(product, panels, documents.rows);
       walk.run(
           runs[part], runs[part + 1],
           [&](int64_t document, int64_t& begin, int64_t& end) {
             begin = documents.offsets[document];
             end = documents.offsets[document + 1];
           },
-          [&](int64_t begin, int64_t end, float* out) { copy_rows(isa, documents.rows, begin, end, out); },
           [&](int64_t document, const float* best) {
             for (int64_t query = first; query < last; ++query) {
               const int64_t begin = queries.offsets[query], end = queries.offsets[query + 1];

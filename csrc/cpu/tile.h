@@ -30,57 +30,86 @@ class Buffer {
   T* data_;
 };
 
-// Rows `begin` .. `end` of float16 or float32 vectors as float32, into `out`.
-inline void copy_rows(const Simd& simd, const Rows& rows, int64_t begin, int64_t end, float* out) {
-  const int64_t first = begin * rows.dim, count = (end - begin) * rows.dim;
-  if (rows.half)
-    simd.widen(static_cast<const uint16_t*>(rows.data) + first, count, out);
-  else
-    std::memcpy(out, static_cast<const float*>(rows.data) + first, static_cast<size_t>(count) * sizeof(float));
+inline const void* row_at(const Rows& rows, int64_t row) {
+  return static_cast<const char*>(rows.data) + row * rows.dim * (rows.half ? 2 : 4);
 }
 
-// Up to `capacity` rows, transposed into panels as Simd::dots wants them.  Lanes beyond the rows hold zeros.
+// Rows `begin` .. `end` of float16 or float32 vectors as float32, into `out`.
+inline void copy_rows(const Simd& simd, const Rows& rows, int64_t begin, int64_t end, float* out) {
+  const int64_t count = (end - begin) * rows.dim;
+  if (rows.half)
+    simd.widen(static_cast<const uint16_t*>(row_at(rows, begin)), count, out);
+  else
+    std::memcpy(out, row_at(rows, begin), static_cast<size_t>(count) * sizeof(float));
+}
+
+// How vectors are multiplied: a row of `dim` values is stored in `cells` cells of 32 bits.
+class Product {
+ public:
+  Product(const Simd& simd, int64_t dim, Precision precision = Precision::kFloat32)
+      : simd(simd), rounded(precision == Precision::kBfloat16),
+        cells(rounded ? (dim + simd.values_in_cell - 1) / simd.values_in_cell : dim) {}
+
+  void load(const Rows& rows, int64_t begin, int64_t end, float* out) const {
+    if (!rounded) return copy_rows(simd, rows, begin, end, out);
+    simd.round_rows(row_at(rows, begin), rows.half, end - begin, rows.dim, out);
+  }
+
+  void dots(const float* panel, int64_t width, const float* tile, int64_t tokens, float* out) const {
+    const auto multiply = rounded ? simd.round_dots : simd.dots;
+    multiply(panel, static_cast<int>(width / simd.lanes), tile, tokens, cells, out);
+  }
+
+  const Simd& simd;
+  const bool rounded;
+  const int64_t cells;
+};
+
+// Up to `capacity` rows, transposed into panels as Product::dots wants them.  Lanes beyond the rows hold zeros.
 class Panels {
  public:
-  Panels(const Simd& simd, int64_t capacity, int64_t dim)
-      : simd_(simd), dim_(dim), data_(padded_to(capacity) * dim), row_(dim) {}
+  Panels(const Product& product, int64_t capacity)
+      : product_(product), data_(padded_to(capacity) * product.cells), row_(product.cells) {}
 
   void pack(const Rows& rows, int64_t begin, int64_t end) {
+    const int64_t cells = product_.cells;
     count_ = end - begin;
-    std::memset(data_.get(), 0, static_cast<size_t>(padded() * dim_) * sizeof(float));
+    std::memset(data_.get(), 0, static_cast<size_t>(padded() * cells) * sizeof(float));
     for (int64_t r = 0; r < count_; ++r) {
-      copy_rows(simd_, rows, begin + r, begin + r + 1, row_.get());
+      product_.load(rows, begin + r, begin + r + 1, row_.get());
       const int64_t panel = r / width() * width();
       const int64_t stride = lanes_from(panel);
-      float* place = data_.get() + panel * dim_ + (r - panel);
-      for (int64_t d = 0; d < dim_; ++d) place[d * stride] = row_.get()[d];
+      float* place = data_.get() + panel * cells + (r - panel);
+      for (int64_t c = 0; c < cells; ++c) place[c * stride] = row_.get()[c];
     }
   }
 
   int64_t padded() const { return padded_to(count_); }
-  int64_t width() const { return static_cast<int64_t>(simd_.lanes) * simd_.panel_vectors; }
+  int64_t width() const { return static_cast<int64_t>(product_.simd.lanes) * product_.simd.panel_vectors; }
 
   // Calls use(panel, first row, rows in it) for each panel.
   template <class Use>
   void each(Use use) const {
     for (int64_t first = 0; first < padded(); first += width())
-      use(data_.get() + first * dim_, first, lanes_from(first));
+      use(data_.get() + first * product_.cells, first, lanes_from(first));
   }
 
  private:
-  int64_t padded_to(int64_t rows) const { return (rows + simd_.lanes - 1) / simd_.lanes * simd_.lanes; }
+  int64_t padded_to(int64_t rows) const {
+    return (rows + product_.simd.lanes - 1) / product_.simd.lanes * product_.simd.lanes;
+  }
   int64_t lanes_from(int64_t first) const { return padded() - first < width() ? padded() - first : width(); }
 
-  const Simd& simd_;
-  const int64_t dim_;
+  const Product& product_;
   int64_t count_ = 0;
   Buffer<float> data_, row_;
 };
 
-// 16 KB of vectors: half of a first-level cache, the other half holds a panel.
-inline int64_t tile_tokens(int64_t dim) {
-  const int64_t fit = 4096 / dim / 6 * 6;
-  return fit < 6 ? 6 : fit > 96 ? 96 : fit;
+// 12 KB of vectors, in whole numbers of what dots takes at a time: they stay in a first-level cache beside the rows of a
+// panel, and the next ones, asked for meanwhile, are not so many that asking stalls.
+inline int64_t tile_tokens(int64_t cells) {
+  const int64_t fit = 3072 / cells;
+  return fit >= 96 ? 96 : fit >= 24 ? fit / 24 * 24 : fit >= 12 ? 12 : 6;
 }
 
 // Bytes that a row of `dim` bytes takes in a tile: whole cache lines.
@@ -96,14 +125,15 @@ inline double sum(const float* values, int64_t count) {
 // the maximum of each item and row.  Items may be longer or shorter than a tile.
 class MaxWalk {
  public:
-  MaxWalk(const Simd& simd, const Panels& panels, int64_t dim)
-      : simd_(simd), panels_(panels), dim_(dim), capacity_(tile_tokens(dim)), tile_(capacity_ * dim),
-        dots_(capacity_ * panels.width()), best_(capacity_ * panels.padded()), parts_(capacity_) {}
+  MaxWalk(const Product& product, const Panels& panels, const Rows& vectors)
+      : product_(product), panels_(panels), vectors_(vectors), capacity_(tile_tokens(product.cells)),
+        tile_(capacity_ * product.cells), dots_(capacity_ * panels.width()), best_(capacity_ * panels.padded()),
+        parts_(capacity_) {}
 
-  // range(i, begin, end) tells which vectors item i has; load(begin, end, out) makes them float32;
-  // emit(i, best) takes the maximum of each row, or null for an item without vectors.
-  template <class Range, class Load, class Emit>
-  void run(int64_t first, int64_t last, Range range, Load load, Emit emit) {
+  // range(i, begin, end) tells which vectors item i has; emit(i, best) takes the maximum of each row, or null for an
+  // item without vectors.
+  template <class Range, class Emit>
+  void run(int64_t first, int64_t last, Range range, Emit emit) {
     for (int64_t item = first; item < last; ++item) {
       int64_t begin, end;
       range(item, begin, end);
@@ -111,11 +141,14 @@ class MaxWalk {
       for (bool starts = true; begin < end; starts = false) {
         const int64_t room = capacity_ - filled_;
         const int64_t stop = end - begin < room ? end : begin + room;
-        load(begin, stop, tile_.get() + filled_ * dim_);
+        product_.load(vectors_, begin, stop, tile_.get() + filled_ * product_.cells);
         parts_.get()[num_parts_++] = {item, filled_, stop - begin, starts, stop == end};
         filled_ += stop - begin;
         begin = stop;
-        if (filled_ == capacity_) flush(emit);
+        if (filled_ == capacity_) {
+          announce(item, begin, end, last, range);
+          flush(emit);
+        }
       }
     }
     flush(emit);
@@ -127,17 +160,31 @@ class MaxWalk {
     bool starts, ends;
   };
 
+  // Asks for the memory of the next tile, so that it comes while this one is multiplied.
+  template <class Range>
+  void announce(int64_t item, int64_t begin, int64_t end, int64_t last, Range& range) {
+    for (int64_t room = capacity_;;) {
+      const int64_t count = end - begin < room ? end - begin : room;
+      const char* stop = static_cast<const char*>(row_at(vectors_, begin + count));
+      for (const char* line = static_cast<const char*>(row_at(vectors_, begin)); line < stop; line += 64)
+        __builtin_prefetch(line, 0, 2);
+      room -= count;
+      if (room == 0 || ++item == last) return;
+      range(item, begin, end);
+    }
+  }
+
   template <class Emit>
   void flush(Emit& emit) {
     const int64_t padded = panels_.padded();
     panels_.each([&](const float* panel, int64_t first_row, int64_t width) {
-      simd_.dots(panel, static_cast<int>(width / simd_.lanes), tile_.get(), filled_, dim_, dots_.get());
+      product_.dots(panel, width, tile_.get(), filled_, dots_.get());
       for (int64_t p = 0; p < num_parts_; ++p) {
         const Part& part = parts_.get()[p];
         float* best = best_.get() + p * padded + first_row;
         if (part.starts)
           for (int64_t c = 0; c < width; ++c) best[c] = -std::numeric_limits<float>::infinity();
-        simd_.max_into(dots_.get() + part.first * width, part.count, width, best);
+        product_.simd.max_into(dots_.get() + part.first * width, part.count, width, best);
       }
     });
     for (int64_t p = 0; p < num_parts_; ++p) {
@@ -150,9 +197,10 @@ class MaxWalk {
     filled_ = num_parts_ = 0;
   }
 
-  const Simd& simd_;
+  const Product& product_;
   const Panels& panels_;
-  const int64_t dim_, capacity_;
+  const Rows vectors_;
+  const int64_t capacity_;
   int64_t filled_ = 0, num_parts_ = 0;
   Buffer<float> tile_, dots_, best_;
   Buffer<Part> parts_;

@@ -6,7 +6,7 @@ or shape is refused by name, never converted unasked.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from flmr.errors import InvalidInput
 
 Array = NDArray[Any]
+Precision = Literal["float32", "bfloat16"]  # what products are made of: the values, or both sides rounded
 
 
 def ready(name: str, array: Any, *dtypes: DTypeLike, ndim: int) -> Array:
@@ -54,3 +55,12 @@ def count_items(offsets_N1: Array) -> int:
 def token_rows(offsets_N1: Array, items: Array) -> list[Array]:
     """The token rows of each item, for references: a list of int64 ranges."""
     return [np.arange(offsets_N1[i], offsets_N1[i + 1]) for i in items]
+
+
+def in_precision(values: Array, precision: Precision) -> NDArray[np.float64]:
+    """The values as products see them, for references: unchanged, or rounded to bfloat16 (to nearest, ties to even)."""
+    if precision == "float32":
+        return values.astype(np.float64)
+    bits = values.astype(np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32).astype(np.float64)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import Array, ready, same
+from flmr.ops.arrays import Array, Precision, in_precision, ready, same
 from flmr.records import MultiVectors
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def maxsim(
     queries: MultiVectors,
     documents: MultiVectors,
     *,
+    precision: Precision = "float32",
     threads: int | None = None,
     isa: str | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -55,6 +56,7 @@ def maxsim(
     *,
     query_mask: Any = None,
     document_mask: Any = None,
+    precision: Precision = "float32",
     threads: int | None = None,
     isa: str | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -62,7 +64,9 @@ def maxsim(
 ) -> Any:
     """Score of every query against every document: (Nq, Nd).
 
-    MultiVectors: a float32 array from the native kernel, on the processor or on the first CUDA device.
+    MultiVectors: a float32 array from the native kernel, on the processor or on the first CUDA device.  precision
+    "bfloat16", on the processor: both sides are rounded to it before they are multiplied, sums stay in float32; on
+    processors that multiply pairs of bfloat16 numbers twice as fast, and its error is what plain torch's is in bfloat16.
     Tensors (B, Lq, D) and (N, Ld, D), or (L, D) for a single item, with optional masks (B, Lq), (N, Ld) of the rows
     that count: a differentiable tensor, float32 for half-precision inputs, float64 for float64.
     A document without rows scores -inf against every query and passes no gradient; a query without rows scores 0
@@ -74,24 +78,30 @@ def maxsim(
             raise InvalidInput("multi-vectors take no masks: their items hold only the rows that count")
         same("D", queries=queries.dim, documents=documents.dim)
         if device == "cuda":
+            if precision != "float32":
+                raise InvalidInput(f"the CUDA kernel multiplies in float32, not in {precision}; leave precision out")
             return _maxsim_cuda(queries, documents)
-        return _maxsim_native(queries, documents, threads, isa)
+        return _maxsim_native(queries, documents, precision, threads, isa)
     if not (_is_tensor(queries) and _is_tensor(documents)):
         kinds = f"{type(queries).__name__} and {type(documents).__name__}"
         raise InvalidInput(f"maxsim takes two MultiVectors or two torch tensors, not {kinds}")
+    if precision != "float32":
+        raise InvalidInput("tensors are multiplied in float32 or their own wider type; leave precision out")
     queries, query_mask = _batched("queries", queries, query_mask)
     documents, document_mask = _batched("documents", documents, document_mask)
     _check_pair(queries, documents)
     return _maxsim_function().apply(queries, documents, query_mask, document_mask, scratch_bytes)
 
 
-def maxsim_reference(queries: MultiVectors, documents: MultiVectors) -> NDArray[np.float32]:
-    """The same for MultiVectors in NumPy, in float64."""
+def maxsim_reference(
+    queries: MultiVectors, documents: MultiVectors, *, precision: Precision = "float32"
+) -> NDArray[np.float32]:
+    """The same for MultiVectors in NumPy, with products and sums in float64."""
     scores_BN = np.full((len(queries), len(documents)), -np.inf, np.float32)
     for n, document in enumerate(documents):
         if len(document):
             for b, query in enumerate(queries):
-                similarities = query.astype(np.float64) @ document.T.astype(np.float64)
+                similarities = in_precision(query, precision) @ in_precision(document, precision).T
                 scores_BN[b, n] = similarities.max(axis=1).sum()
     return scores_BN
 
@@ -131,11 +141,11 @@ def maxsim_pairs(
 
 
 def _maxsim_native(
-    queries: MultiVectors, documents: MultiVectors, threads: int | None, isa: str | None
+    queries: MultiVectors, documents: MultiVectors, precision: Precision, threads: int | None, isa: str | None
 ) -> NDArray[np.float32]:
     scores_BN = np.empty((len(queries), len(documents)), np.float32)
     arrays = (*_ready(queries), *_ready(documents), scores_BN)
-    native.call("maxsim", *arrays, native.thread_count(threads), native.isa(isa))
+    native.call("maxsim", *arrays, precision, native.thread_count(threads), native.isa(isa))
     return scores_BN
 
 

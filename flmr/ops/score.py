@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import Array, count_items, item_rows, ready, same, token_rows
+from flmr.ops.arrays import Array, Precision, count_items, in_precision, item_rows, ready, same, token_rows
 
 
 def score_flat(
@@ -21,30 +21,33 @@ def score_flat(
     offsets_N1: Array,
     vectors_TD: Array,
     *,
+    precision: Precision = "float32",
     threads: int | None = None,
     isa: str | None = None,
 ) -> NDArray[np.float32]:
     """MaxSim of the query against each item.
 
     query_QD: float32.  items: uint32 rows to score, None for all.  offsets_N1: int64.  vectors_TD: float16 or float32.
+    precision: "bfloat16" rounds both sides before they are multiplied.
     Returns (len(items),) float32; an item without rows scores -inf, a query without rows 0 against the others.
-    Raises InvalidInput on a wrong type, shape, item or offset.
+    Raises InvalidInput on a wrong type, shape, item, offset or precision.
     """
     arrays = _checked_flat(query_QD, items, offsets_N1, vectors_TD)
     out = np.empty(len(arrays[1]), np.float32)
-    native.call("score_flat", *arrays, out, native.thread_count(threads), native.isa(isa))
+    native.call("score_flat", *arrays, out, precision, native.thread_count(threads), native.isa(isa))
     return out
 
 
 def score_flat_reference(
-    query_QD: Array, items: Array | None, offsets_N1: Array, vectors_TD: Array
+    query_QD: Array, items: Array | None, offsets_N1: Array, vectors_TD: Array, *, precision: Precision = "float32"
 ) -> NDArray[np.float32]:
-    """The same in NumPy, in float64."""
+    """The same in NumPy, with products and sums in float64."""
     query, rows, offsets, vectors = _checked_flat(query_QD, items, offsets_N1, vectors_TD)
+    query = in_precision(query, precision)
     out = np.full(len(rows), -np.inf, np.float32)
     for i, tokens in enumerate(token_rows(offsets, rows)):
         if len(tokens):
-            out[i] = (query.astype(np.float64) @ vectors[tokens].T.astype(np.float64)).max(axis=1).sum()
+            out[i] = (query @ in_precision(vectors[tokens], precision).T).max(axis=1).sum()
     return out
 
 

@@ -37,7 +37,7 @@ static inline Vec to_floats(Ints v) { return _mm256_cvtepi32_ps(v); }
 // Bytes are multiplied as pairs of 16-bit numbers: products of bytes would be added with saturation.
 using Cell = int16_t;
 constexpr int kGroup = 2;
-constexpr int kByteSums = 12;
+constexpr int kSums = 12;
 static inline Ints group_at(const uint8_t* p) { return _mm256_set1_epi32(p[0] | p[1] << 16); }
 static inline Ints dot_group(Ints sum, const Cell* cells, Ints token) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(cells)), token));

@@ -34,7 +34,7 @@ static inline void store_ints(int32_t* p, Ints v) { _mm512_storeu_si512(p, v); }
 static inline Vec to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
 
 using Bytes = __m256i;
-constexpr int kByteSums = 24;
+constexpr int kSums = 24;
 static inline Bytes load_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 static inline void store_bytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 static inline Bytes fill_bytes(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }

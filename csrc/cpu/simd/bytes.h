@@ -1,5 +1,5 @@
 // The byte loops of simd.h, written once, for blocks of 32 query rows.  Included by body.h after each instruction set has
-// defined, in an unnamed namespace: Ints (kLanes int32), load_ints, store_ints, to_floats; kByteSums, how many of them are
+// defined, in an unnamed namespace: Ints (kLanes int32), load_ints, store_ints, to_floats; kSums, how many of them are
 // summed into at once (24 of AVX-512's and NEON's 32 registers, 12 of AVX2's 16); Cell and kGroup (the type of a
 // panel's cell and how many dimensions one step multiplies), group_at, dot_group; Bytes (32 uint8), load_bytes,
 // store_bytes, fill_bytes, add_bytes, most_bytes; and level_row.
@@ -9,7 +9,7 @@
 
 constexpr int kBlock = 32;
 constexpr int kByteVectors = kBlock / kLanes;
-constexpr int kBlockTokens = kByteVectors >= kByteSums ? 1 : kByteSums / kByteVectors;
+constexpr int kBlockTokens = kByteVectors >= kSums ? 1 : kSums / kByteVectors;
 
 static int64_t byte_panel_size(int64_t dim) {
   return (dim + kGroup - 1) / kGroup * kGroup * kBlock * static_cast<int64_t>(sizeof(Cell));
@@ -60,7 +60,7 @@ static inline void byte_dots_tile(const Cell* panel, const int32_t* start, const
 template <int vectors>
 static inline void byte_dots_rows(const Cell* cells, const int32_t* start, const uint8_t* tile, int64_t stride,
                                   int64_t tokens, int64_t steps, int32_t* out) {
-  constexpr int most = vectors >= kByteSums ? 1 : kByteSums / vectors, width = vectors * kLanes;
+  constexpr int most = vectors >= kSums ? 1 : kSums / vectors, width = vectors * kLanes;
   int64_t t = 0;
   for (; t + most <= tokens; t += most)
     byte_dots_tile<vectors, most>(cells, start, tile + t * stride, stride, steps, out + t * width);

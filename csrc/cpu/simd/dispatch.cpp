@@ -12,6 +12,7 @@ const Simd* simd_scalar();
 const Simd* simd_avx2();
 const Simd* simd_avx512();
 const Simd* simd_avx512vnni();
+const Simd* simd_avx512bf16();
 #elif defined(__aarch64__)
 const Simd* simd_neon();
 #endif
@@ -27,8 +28,10 @@ std::vector<const Simd*> tables() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
       found.push_back(simd_avx512());
-      if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi"))
+      if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
         found.push_back(simd_avx512vnni());
+        if (__builtin_cpu_supports("avx512bf16")) found.push_back(simd_avx512bf16());
+      }
     }
   }
 #elif defined(__aarch64__)

@@ -34,7 +34,7 @@ static inline Vec to_floats(Ints v) { return vcvtq_f32_s32(v); }
 
 using Cell = int16_t;
 constexpr int kGroup = 1;
-constexpr int kByteSums = 24;
+constexpr int kSums = 24;
 static inline int16_t group_at(const uint8_t* p) { return *p; }
 static inline Ints dot_group(Ints sum, const Cell* cells, int16_t token) { return vmlal_n_s16(sum, vld1_s16(cells), token); }
 

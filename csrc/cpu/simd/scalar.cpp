@@ -36,7 +36,7 @@ static inline Vec to_floats(Ints v) { return static_cast<float>(v); }
 
 using Cell = int16_t;
 constexpr int kGroup = 1;
-constexpr int kByteSums = 32;
+constexpr int kSums = 32;
 static inline int32_t group_at(const uint8_t* p) { return *p; }
 static inline Ints dot_group(Ints sum, const Cell* cells, int32_t token) { return sum + *cells * token; }
 

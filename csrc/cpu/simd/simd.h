@@ -35,6 +35,14 @@ struct Simd {
   // Each dot is one chain of fused multiply-adds per 256 dimensions, in order: the same bits wherever row and token stand.
   void (*dots)(const float* panel, int vectors, const float* tile, int64_t tokens, int64_t dim, float* out);
 
+  // bfloat16: values are rounded to it (to nearest, ties to even; a NaN stays one) and stored in cells of 32 bits: two in
+  // one where pairs can be multiplied, then a last odd value has a zero beside it; else one, as a float.
+  int values_in_cell;
+  void (*round_rows)(const void* values, bool half, int64_t rows, int64_t dim, float* cells);
+
+  // dots of such cells; products and sums are of floats.
+  void (*round_dots)(const float* panel, int vectors, const float* tile, int64_t tokens, int64_t cells, float* out);
+
   // best[c] = max(best[c], values[i][c] for all i).
   void (*max_into)(const float* values, int64_t count, int64_t width, float* best);
 
