@@ -39,7 +39,7 @@ types: setup
 check: lint types test
 
 bench: setup
-	$(BIN)/python benchmarks/bench_ops.py
+	$(BIN)/python -m benchmarks.bench_ops
 
 # The long runs behind docs/reliability.md; one of them alone: make soak-kills.
 SOAK := kills damage operations readers

@@ -147,6 +147,8 @@ def test_wrong_tensors_are_named() -> None:
         maxsim(queries, documents, document_mask=query_mask)
     with pytest.raises(InvalidInput, match="floating"):
         maxsim(queries.long(), documents)
+    with pytest.raises(InvalidInput, match="precision"):
+        maxsim(queries, documents, precision="bfloat16")
     with pytest.raises(InvalidInput, match=r"\(B, n, Ld, D\)"):
         maxsim_pairs(queries, documents)
 

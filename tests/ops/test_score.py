@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from op_samples import DIMS, ISAS, LENGTHS, normal, ragged
 
 from flmr.errors import InvalidInput
+from flmr.ops.arrays import Precision
 from flmr.ops.maxsim import maxsim
 from flmr.ops.score import score_flat, score_flat_reference
 from flmr.records import MultiVectors
@@ -19,12 +20,16 @@ from flmr.records import MultiVectors
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("dim", DIMS)
-def test_flat_scores_are_those_of_maxsim_and_of_the_reference(isa: str, dtype: type, dim: int) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_flat_scores_are_those_of_maxsim_and_of_the_reference(
+    isa: str, dtype: type, dim: int, precision: Precision
+) -> None:
     rng = np.random.default_rng(dim)
     items, query = ragged(rng, LENGTHS, dim, dtype), normal(rng, 37, dim)
-    found = score_flat(query, None, items.offsets, items.vectors, isa=isa)
-    np.testing.assert_array_equal(found, maxsim(MultiVectors.from_list([query]), items, isa=isa)[0])
-    truth = score_flat_reference(query, None, items.offsets, items.vectors)
+    found = score_flat(query, None, items.offsets, items.vectors, precision=precision, isa=isa)
+    scores = maxsim(MultiVectors.from_list([query]), items, precision=precision, isa=isa)
+    np.testing.assert_array_equal(found, scores[0])
+    truth = score_flat_reference(query, None, items.offsets, items.vectors, precision=precision)
     np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-2)
 
 
@@ -49,15 +54,17 @@ def test_any_ragged_shape_and_any_choice_of_items_equal_the_reference(
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_bits_do_not_depend_on_threads_or_on_the_other_items(isa: str) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_bits_do_not_depend_on_threads_or_on_the_other_items(isa: str, precision: Precision) -> None:
     rng = np.random.default_rng(7)
     items, query = ragged(rng, rng.integers(0, 60, 300).tolist(), 96), normal(rng, 50, 96)
-    everything = score_flat(query, None, items.offsets, items.vectors, threads=1, isa=isa)
+    stored = (items.offsets, items.vectors)
+    everything = score_flat(query, None, *stored, precision=precision, threads=1, isa=isa)
     chosen = rng.permutation(300)[:77].astype(np.uint32)
     for threads in (1, 2, 5):
-        again = score_flat(query, None, items.offsets, items.vectors, threads=threads, isa=isa)
+        again = score_flat(query, None, *stored, precision=precision, threads=threads, isa=isa)
         np.testing.assert_array_equal(again, everything)
-        some = score_flat(query, chosen, items.offsets, items.vectors, threads=threads, isa=isa)
+        some = score_flat(query, chosen, *stored, precision=precision, threads=threads, isa=isa)
         np.testing.assert_array_equal(some, everything[chosen])
 
 
@@ -103,5 +110,7 @@ def test_wrong_types_and_shapes_are_named() -> None:
         score_flat(query, None, items.offsets, items.vectors.astype(np.float64))
     with pytest.raises(InvalidInput, match="D"):
         score_flat(query[:, :-1], None, items.offsets, items.vectors)
+    with pytest.raises(InvalidInput, match="precision"):
+        score_flat(query, None, items.offsets, items.vectors, precision="int8")
     with pytest.raises(InvalidInput, match="offsets"):
         score_flat(query, None, np.empty(0, np.int64), items.vectors)

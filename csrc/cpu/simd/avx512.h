@@ -1,4 +1,4 @@
-// What avx512.cpp and avx512vnni.cpp share: sixteen floats at a time.
+// What avx512.cpp, avx512vnni.cpp and avx512bf16.cpp share: sixteen floats at a time.
 
 #include <immintrin.h>
 

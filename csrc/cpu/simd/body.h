@@ -1,6 +1,6 @@
-// The loops of simd.h, written once.  Included by each of scalar.cpp, avx2.cpp, avx512.cpp, avx512vnni.cpp and neon.cpp after each has defined,
-// in an unnamed namespace: Vec, kLanes, kPanelVectors, kName and load, store, broadcast, broadcast_bits, fma, max, less,
-// select, widen_lanes, any_at_least, and what bytes.h asks for.
+// The loops of simd.h, written once.  Included by scalar.cpp, avx2.cpp, avx512.cpp, avx512vnni.cpp and neon.cpp after each
+// has defined, in an unnamed namespace: Vec, kLanes, kPanelVectors, kSums, kName and load, store, broadcast,
+// broadcast_bits, fma, max, less, select, widen_lanes, any_at_least, and what bytes.h asks for.
 //
 // Everything here has internal linkage and nothing of the standard library is used: a template or inline function
 // compiled with AVX-512 flags could otherwise be the copy that the linker keeps for every caller.
