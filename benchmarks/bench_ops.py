@@ -77,7 +77,8 @@ class Run:
             rate = f"{flops / middle / 1e9:8.1f} GFLOP/s" if flops else ""
             peak = peaks.get(next((kind for kind in peaks if kind in name), numbers))
             share = f" {flops / middle / 1e7 / peak:4.0f}% of peak {peak:.0f}" if peak else ""
-            print(f"{title:34} {name:15} {middle * 1e3:9.2f} ms [{min(kept) * 1e3:.2f} {max(kept) * 1e3:.2f}] {rate}{share}")
+            spread = f"[{min(kept) * 1e3:.2f} {max(kept) * 1e3:.2f}]"
+            print(f"{title:34} {name:15} {middle * 1e3:9.2f} ms {spread} {rate}{share}")
 
 
 def normal(rng: np.random.Generator, rows: int) -> np.ndarray:

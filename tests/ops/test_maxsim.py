@@ -16,7 +16,6 @@ from flmr.ops.arrays import Precision, in_precision
 from flmr.ops.maxsim import maxsim, maxsim_reference
 from flmr.records import MultiVectors
 
-
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 

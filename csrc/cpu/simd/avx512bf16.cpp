@@ -49,18 +49,11 @@ static void round_rows(const void* values, bool half, int64_t rows, int64_t dim,
 
 namespace flmr {
 
-const Simd* simd_avx512vnni();
-
-const Simd* simd_avx512bf16() {
-  static const Simd table = [] {
-    Simd made = *simd_avx512vnni();
-    made.name = "avx512bf16";
-    made.values_in_cell = 2;
-    made.round_rows = round_rows;
-    made.round_dots = round_dots;
-    return made;
-  }();
-  return &table;
+void simd_avx512bf16(Simd& table) {
+  table.name = "avx512bf16";
+  table.values_in_cell = 2;
+  table.round_rows = round_rows;
+  table.round_dots = round_dots;
 }
 
 }  // namespace flmr

@@ -12,12 +12,23 @@ const Simd* simd_scalar();
 const Simd* simd_avx2();
 const Simd* simd_avx512();
 const Simd* simd_avx512vnni();
-const Simd* simd_avx512bf16();
+void simd_avx512bf16(Simd& table);  // turns avx512vnni's into its own
 #elif defined(__aarch64__)
 const Simd* simd_neon();
 #endif
 
 namespace {
+
+#if defined(__x86_64__)
+const Simd* with_bf16() {
+  static const Simd made = [] {
+    Simd table = *simd_avx512vnni();
+    simd_avx512bf16(table);
+    return table;
+  }();
+  return &made;
+}
+#endif
 
 std::vector<const Simd*> tables() {
   std::vector<const Simd*> found = {simd_scalar()};
@@ -30,7 +41,7 @@ std::vector<const Simd*> tables() {
       found.push_back(simd_avx512());
       if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
         found.push_back(simd_avx512vnni());
-        if (__builtin_cpu_supports("avx512bf16")) found.push_back(simd_avx512bf16());
+        if (__builtin_cpu_supports("avx512bf16")) found.push_back(with_bf16());
       }
     }
   }
