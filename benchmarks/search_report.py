@@ -121,9 +121,10 @@ def _searches(rows: Sequence[Record]) -> str:
 
     def cell(engine: str, setting: str, column: tuple[str, int, int, int]) -> str:
         for row in rows:
-            place = (row["work"], int(row["query_rows"]), int(row["k"]), int(row["threads"]))
-            if (row["engine"], row["setting"], place) == (engine, setting, column):
-                return f"{float(row['median']):.3g} ({float(row['cpu_ms']):.3g}) / {_share(row['recall'])}"
+            work, place = row["work"], (int(row["query_rows"]), int(row["k"]), int(row["threads"]))
+            if (row["engine"], row["setting"], (work, *place)) == (engine, setting, column):
+                cores = f" ({float(row['cpu_ms']):.3g})" if work == "search" else ""
+                return f"{float(row['median']):.3g}{cores} / {_share(row['recall'])}"
         return ""
 
     lines = {
