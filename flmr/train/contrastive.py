@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flmr.ops.maxsim import maxsim
 from flmr.train.encode import PassageSide, QuerySide
-from flmr.train.losses import batch_accuracy, in_batch_loss
+from flmr.train.losses import batch_accuracy, distillation_loss, graded_loss, in_batch_loss, ranknet_loss
 from flmr.train.recipe import TrainRecipe
 from flmr.train.sampler import Batch
 
@@ -35,12 +35,30 @@ def contrastive_step(
     """Encode both sides, score every question against every passage of the batch, compare."""
     query_BLD, query_mask_BL = queries.encode(batch.question_rows, views_B)
     scores_BN = _score(query_BLD, query_mask_BL, passages, batch.passage_rows)
-    labels_B = torch.from_numpy(batch.labels).to(scores_BN.device)
-    masked_BN = torch.from_numpy(batch.masked).to(scores_BN.device)
-    loss = in_batch_loss(
-        scores_BN, labels_B, masked_BN, temperature=recipe.temperature, label_smoothing=recipe.label_smoothing
-    )
+    labels_B, masked_BN = (torch.from_numpy(part).to(scores_BN.device) for part in (batch.labels, batch.masked))
+    loss = batch_loss(scores_BN, batch, recipe)
     return StepResult(loss, batch_accuracy(scores_BN.detach(), labels_B, masked_BN), len(batch.passage_rows))
+
+
+def batch_loss(scores_BN: Tensor, batch: Batch, recipe: TrainRecipe) -> Tensor:
+    """The sum of the losses that the recipe weighs above 0, each times its weight."""
+    labels_B, masked_BN, grades_BN, taught_BN, teacher_BN = (
+        torch.from_numpy(part).to(scores_BN.device)
+        for part in (batch.labels, batch.masked, batch.grades, batch.taught, batch.teacher)
+    )
+    weights, own = recipe.loss, {"temperature": recipe.temperature}
+    both = {**own, "teacher_temperature": recipe.teacher_temperature}
+    parts = []
+    if weights.in_batch:
+        smoothing = recipe.label_smoothing
+        parts.append(weights.in_batch * in_batch_loss(scores_BN, labels_B, masked_BN, label_smoothing=smoothing, **own))
+    if weights.graded:
+        parts.append(weights.graded * graded_loss(scores_BN, grades_BN, **own))
+    if weights.distillation:
+        parts.append(weights.distillation * distillation_loss(scores_BN, teacher_BN, taught_BN, **both))
+    if weights.ranknet:
+        parts.append(weights.ranknet * ranknet_loss(scores_BN, teacher_BN, taught_BN, **own))
+    return torch.stack(parts).sum()
 
 
 def _score(query_BLD: Tensor, query_mask_BL: Tensor, passages: PassageSide, rows_N: np.ndarray) -> Tensor:

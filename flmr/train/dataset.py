@@ -7,6 +7,7 @@ Knows nothing of models.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +46,13 @@ class LeftOut:
 class QuestionSet:
     """Questions with the passage rows that answer them and the picture row of each (None: no picture).
 
+    grades: of each question, the grade of every passage row that has one above 0; positive_ids give 1.
     pictures: the different pictures, each readable.  groups: the value of `group_by` of each question, "" without it.
     """
 
     questions: tuple[Question, ...]
     positives: tuple[frozenset[int], ...]
+    grades: tuple[Mapping[int, int], ...]
     pictures: tuple[ImageSource, ...]
     picture_of: tuple[int | None, ...]
     groups: tuple[str, ...]
@@ -62,6 +65,7 @@ class QuestionSet:
         return QuestionSet(
             tuple(self.questions[i] for i in rows),
             tuple(self.positives[i] for i in rows),
+            tuple(self.grades[i] for i in rows),
             self.pictures,
             tuple(self.picture_of[i] for i in rows),
             tuple(self.groups[i] for i in rows),
@@ -73,6 +77,7 @@ class TrainingData:
     """All that a run learns from and is chosen by.
 
     mined: for each training question the passage rows that the mined run ranks, best first, positives left out.
+    teacher: for each training question the teacher's score of passage rows.
     """
 
     passages: tuple[Passage, ...]
@@ -80,6 +85,7 @@ class TrainingData:
     valid: QuestionSet | None
     left_out: LeftOut
     mined: tuple[tuple[int, ...], ...] = ()
+    teacher: tuple[Mapping[int, float], ...] = ()
 
 
 def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Report) -> TrainingData:
@@ -104,7 +110,7 @@ def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: 
             rng = np.random.default_rng(seed)
             valid = valid.take(sorted(rng.choice(len(valid), evaluate.questions, replace=False).tolist()))
     mined = _load_mined(recipe.mined, train, rows, left_out) if recipe.mined is not None else ()
-    return TrainingData(passages, train, valid, left_out, mined)
+    return TrainingData(passages, train, valid, left_out, mined, _load_teacher(recipe, train, rows, left_out))
 
 
 def choose_candidates(data: TrainingData, limit: int, *, seed: int) -> np.ndarray:
@@ -129,14 +135,14 @@ def _load_questions(
     judged = read_qrels(qrels_path) if qrels_path is not None else None
     readable: dict[Any, int | None] = {}
     pictures: list[ImageSource] = []
-    kept: list[tuple[Question, frozenset[int], int | None]] = []
+    kept: list[tuple[Question, frozenset[int], Mapping[int, int], int | None]] = []
     for question in _read(read_questions, path, recipe, left_out, tick):
         if not _matches(question.meta, where):
             continue
-        ids = question.positive_ids
+        judgments, lowest = dict.fromkeys(question.positive_ids, 1), 1
         if judged is not None:
-            ids = tuple(i for i, grade in judged.get(question.id, {}).items() if grade >= recipe.min_grade)
-        positives = frozenset(rows[i] for i in ids if i in rows)
+            judgments, lowest = judged.get(question.id, {}), recipe.min_grade
+        positives = frozenset(rows[i] for i, grade in judgments.items() if i in rows and grade >= lowest)
         if not positives:
             left_out.add("questions without a known positive passage", question.id)
             continue
@@ -156,9 +162,10 @@ def _load_questions(
             if picture is None:
                 left_out.add("questions whose picture cannot be read", question.id)
                 continue
-        kept.append((dataclasses.replace(question, query=query), positives, picture))
-    questions, positive_rows, picture_of = zip(*kept, strict=True) if kept else ((), (), ())
-    return QuestionSet(questions, positive_rows, tuple(pictures), picture_of, ("",) * len(kept))
+        grades = {rows[i]: grade for i, grade in judgments.items() if i in rows and grade > 0}
+        kept.append((dataclasses.replace(question, query=query), positives, grades, picture))
+    questions, positive_rows, grades_of, picture_of = zip(*kept, strict=True) if kept else ((), (), (), ())
+    return QuestionSet(questions, positive_rows, grades_of, tuple(pictures), picture_of, ("",) * len(kept))
 
 
 def _load_mined(
@@ -175,6 +182,37 @@ def _load_mined(
     if not any(mined):
         raise InvalidInput(f"run {str(path)!r} ranks no known passage for any training question; mine with their ids")
     return tuple(mined)
+
+
+def _load_teacher(
+    recipe: DataRecipe, questions: QuestionSet, rows: Mapping[str, int], left_out: LeftOut
+) -> tuple[Mapping[int, float], ...]:
+    """The teacher's scores by passage row; raises InvalidInput where they are no numbers or for no known passage."""
+    if recipe.teacher is not None:
+        where = f"teacher {str(recipe.teacher)!r}"
+        run = read_run(recipe.teacher)
+        scores = [dict(run.get(question.id, ())) for question in questions.questions]
+    elif recipe.teacher_column:
+        where = f"column {recipe.teacher_column!r}"
+        scores = [_scores_of(question, recipe.teacher_column) for question in questions.questions]
+    else:
+        return ()
+    teacher = tuple({rows[i]: score for i, score in given.items() if i in rows} for given in scores)
+    for question, known in zip(questions.questions, teacher, strict=True):
+        if len(known) < 2:
+            left_out.add("questions of which the teacher scored fewer than two known passages", question.id)
+    if not any(len(known) > 1 for known in teacher):
+        raise InvalidInput(f"{where} scores two known passages for no training question; use their ids")
+    return teacher
+
+
+def _scores_of(question: Question, column: str) -> dict[str, float]:
+    given = question.meta.get(column) or {}
+    if isinstance(given, Mapping):
+        scores = {passage: score for passage, score in given.items() if score is not None}  # a gap of a Parquet struct
+        if all(isinstance(score, int | float) and math.isfinite(score) for score in scores.values()):
+            return scores
+    raise InvalidInput(f"question {question.id!r}: {column!r} must be an object of passage ids and finite scores")
 
 
 def _check_picture(source: ImageSource, row: int, strict: bool, left_out: LeftOut) -> int | None:

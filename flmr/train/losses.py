@@ -1,14 +1,15 @@
-"""The contrastive loss over the passages of a batch.
+"""What a batch of scores costs: against labels, against grades, against a teacher's scores.
 
-Knows scores, labels and which columns are neither right nor wrong; knows nothing of models.
+Knows scores, and which columns count for which question; knows nothing of models.
 
-Shapes: B questions, N passages.
+Shapes: B questions, N passages, K columns that a teacher scored.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 
 def in_batch_loss(
@@ -35,7 +36,84 @@ def in_batch_loss(
     return -((1 - label_smoothing) * right_B + label_smoothing * even_B).mean()
 
 
+def graded_loss(scores_BN: Tensor, grades_BN: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """List-wise cross-entropy: -sum_j t_j log softmax(s / temperature)_j with t_j = g_j / sum g, g = 2^grade - 1.
+
+    grades_BN: 0 and more; a question without a grade above 0 has no target and is left out of the mean.  With one
+    passage of grade 1 a question it is `in_batch_loss`.
+    Source: Bruch et al., "An analysis of the softmax cost function for learning to rank", ICTIR 2019; gains as in nDCG.
+    """
+    gains_BN = torch.exp2(grades_BN.float()) - 1
+    total_B = gains_BN.sum(1)
+    targets_BN = gains_BN / total_B.clamp(min=1)[:, None]  # the smallest grade above 0 is 1, whose gain is 1
+    log_p_BN = (scores_BN.float() / temperature).log_softmax(dim=1)
+    return _mean_of(-_dot(targets_BN, log_p_BN), total_B > 0)
+
+
+def distillation_loss(
+    scores_BN: Tensor,
+    teacher_BN: Tensor,
+    taught_BN: Tensor,
+    *,
+    temperature: float = 1.0,
+    teacher_temperature: float = 1.0,
+) -> Tensor:
+    """KL(p || q) of each question: the softmax of the teacher's scores and of the own, over what the teacher scored.
+
+    taught_BN: bool, the columns that the teacher scored; what teacher_BN holds elsewhere is not read.  The mean is over
+    the questions with two such columns or more, 0 where there is none.  Probabilities of a teacher are given as
+    log-odds.
+    Source: Hinton et al., "Distilling the knowledge in a neural network", 2015; for late interaction Santhanam et al.,
+    "ColBERTv2", NAACL 2022.
+    """
+    own_BK, teacher_BK, taught_BK = _taught_columns(scores_BN, teacher_BN, taught_BN)
+    log_p_BK = _log_softmax(teacher_BK / teacher_temperature, taught_BK)
+    log_q_BK = _log_softmax(own_BK / temperature, taught_BK)
+    return _mean_of(_dot(log_p_BK.exp(), log_p_BK - log_q_BK), taught_BK.sum(1) > 1)
+
+
+def ranknet_loss(scores_BN: Tensor, teacher_BN: Tensor, taught_BN: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Mean of log(1 + exp(-(s_i - s_j) / temperature)) over the pairs that the teacher puts in order, t_i > t_j.
+
+    The mean over a question's pairs, then over the questions that have a pair, 0 where there is none; a tie of the
+    teacher's is no pair.  taught_BN as in `distillation_loss`.
+    Source: Burges et al., "Learning to rank using gradient descent", ICML 2005.
+    """
+    own_BK, teacher_BK, taught_BK = _taught_columns(scores_BN, teacher_BN, taught_BN)
+    pairs_BKK = (teacher_BK[:, :, None] > teacher_BK[:, None]) & taught_BK[:, :, None] & taught_BK[:, None]
+    costs_BKK = F.softplus((own_BK[:, None] - own_BK[:, :, None]) / temperature)
+    pairs_B = pairs_BKK.sum((1, 2))
+    costs_B = costs_BKK.where(pairs_BKK, 0.0).sum((1, 2)) / pairs_B.clamp(min=1)
+    return _mean_of(costs_B, pairs_B > 0)
+
+
 def batch_accuracy(scores_BN: Tensor, labels_B: Tensor, masked_BN: Tensor) -> float:
     """Share of questions whose positive scores above every passage that is not left out."""
     best_B = scores_BN.masked_fill(masked_BN, -torch.inf).argmax(dim=1)
     return (best_B == labels_B).float().mean().item()
+
+
+def _taught_columns(scores_BN: Tensor, teacher_BN: Tensor, taught_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The taught columns of each question moved to the front, K being the most that any has; elsewhere zeros."""
+    K = int(taught_BN.sum(1).max()) if len(taught_BN) else 0
+    columns_BK = (~taught_BN).to(torch.uint8).argsort(dim=1, stable=True)[:, :K]
+    taught_BK = taught_BN.gather(1, columns_BK)
+    own_BK = scores_BN.float().gather(1, columns_BK).where(taught_BK, 0.0)
+    return own_BK, teacher_BN.float().gather(1, columns_BK).where(taught_BK, 0.0), taught_BK
+
+
+def _log_softmax(logits_BK: Tensor, open_BK: Tensor) -> Tensor:
+    """Over the open columns; the lowest number in the others."""
+    closed = torch.finfo(logits_BK.dtype).min  # not -inf: a row that is closed throughout has a gradient of 0, not NaN
+    log_p_BK = logits_BK.masked_fill(~open_BK, closed).log_softmax(dim=1)
+    return log_p_BK.where(open_BK, closed)
+
+
+def _dot(weights_BN: Tensor, values_BN: Tensor) -> Tensor:
+    """Sum of products (B,); a weight of 0 takes no part, be its value infinite."""
+    return (weights_BN * values_BN.where(weights_BN > 0, 0.0)).sum(1)
+
+
+def _mean_of(values_B: Tensor, counted_B: Tensor) -> Tensor:
+    """The mean of what counts, 0 where nothing does."""
+    return values_B.where(counted_B, 0.0).sum() / counted_B.sum().clamp(min=1)

@@ -65,6 +65,8 @@ class DataRecipe:
     group_by: a metadata key of the questions; a batch then holds one group only, and `weights` says how often in an
     epoch a question of a group is drawn (default 1).
     mined: a TREC run of the training questions by any system; what it ranks high and is not right makes hard negatives.
+    teacher: a TREC run of the training questions with the scores of a cross-encoder or another teacher; or
+    teacher_column: a metadata key of the questions that holds an object, passage id to score.
     strict: an unreadable line or picture stops the run; else it is counted and reported.
     """
 
@@ -83,6 +85,8 @@ class DataRecipe:
     group_by: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
     mined: Path | None = None
+    teacher: Path | None = None
+    teacher_column: str = ""
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -92,6 +96,8 @@ class DataRecipe:
             raise InvalidRecipe("[data] weights needs group_by, the metadata key that names the groups")
         if any(weight < 0 for weight in self.weights.values()):
             raise InvalidRecipe("[data] weights must not be negative")
+        if self.teacher is not None and self.teacher_column:
+            raise InvalidRecipe("[data] teacher and teacher_column are both given; keep the one that holds the scores")
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,30 @@ class Negatives:
 
 
 @dataclass(frozen=True)
+class LossWeights:
+    """How much each loss of `flmr.train.losses` counts; 0 leaves it out.
+
+    in_batch: cross-entropy of the positive against the whole batch, the published loss.  graded: list-wise, all grades.
+    distillation, ranknet: what the teacher scored, by its distribution and by its order.
+    """
+
+    in_batch: float = 1.0
+    graded: float = 0.0
+    distillation: float = 0.0
+    ranknet: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("loss", self, 0, *(f.name for f in dataclasses.fields(self)))
+        if not any(getattr(self, f.name) for f in dataclasses.fields(self)):
+            raise InvalidRecipe("[train] loss gives every loss the weight 0; nothing would be learned")
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher is needed."""
+        return self.distillation > 0 or self.ranknet > 0
+
+
+@dataclass(frozen=True)
 class TrainRecipe:
     """The steps of one stage.
 
@@ -154,7 +184,9 @@ class TrainRecipe:
     text_layers, vision_layers: how many of the last layers of a tower that is not frozen move; 0 means all of them.
     warmup: steps of linear rise; then `schedule`, down to zero at the last step ("constant" does not fall).
     feature_dropout: share of the vision tower's features that a step leaves out before the mapping networks.
-    temperature: scores are divided by it; published: 1 (none).
+    temperature: scores are divided by it; published: 1 (none).  teacher_temperature: the teacher's scores likewise.
+    graded_passages, taught_passages: added to a batch for each question, drawn from those with a grade above 0 and from
+    those that the teacher scored.
     choose: which weights the stage hands on: "best" on validation, or "last".
     cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at
     most so many megabytes each; else they run in every step.
@@ -177,8 +209,12 @@ class TrainRecipe:
     clip_norm: float = 1.0
     feature_dropout: float = 0.0
     temperature: float = 1.0
+    teacher_temperature: float = 1.0
     label_smoothing: float = 0.0
+    loss: LossWeights = field(default_factory=LossWeights)
     negatives: tuple[Negatives, ...] = ()
+    graded_passages: int = 0
+    taught_passages: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     cache_mb: int = 8192
     evaluate_every: int = 0
@@ -189,8 +225,8 @@ class TrainRecipe:
         numbers = [f.name for f in dataclasses.fields(self) if f.type in ("int", "float")]
         _at_least("train", self, 0, *numbers)
         _at_least("train", self, 1, "batch_size", "save_every")
-        if self.temperature <= 0:
-            raise InvalidRecipe("[train] temperature must be above 0")
+        if self.temperature <= 0 or self.teacher_temperature <= 0:
+            raise InvalidRecipe("[train] temperature and teacher_temperature must be above 0")
         if self.label_smoothing >= 1 or self.feature_dropout >= 1:
             raise InvalidRecipe("[train] label_smoothing and feature_dropout must be below 1")
 
@@ -246,6 +282,10 @@ class TrainingRecipe:
                 raise InvalidRecipe("evaluate_every needs [data] valid_questions")
             if self.data.mined is None and any(negatives.mined for negatives in stage.negatives):
                 raise InvalidRecipe("negatives with mined need [data] mined, the run that they are drawn from")
+            if (stage.loss.taught or stage.taught_passages) and not (self.data.teacher or self.data.teacher_column):
+                raise InvalidRecipe(
+                    "distillation, ranknet and taught_passages need [data] teacher or teacher_column, the scores"
+                )
 
     def stages(self) -> tuple[TrainRecipe, ...]:
         """The stages in order, each complete: its own keys over those of [train]."""

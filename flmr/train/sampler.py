@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +31,17 @@ class Batch:
 
     question_rows: (B,).  passage_rows: (N,), each passage once.  labels: (B,) the column of each question's positive.
     masked: (B, N), true where a column is another positive of that question: it is neither right nor wrong there.
+    grades: (B, N) int64, 0 where nothing is known.  taught: (B, N), true where a teacher gave the score in `teacher`,
+    (B, N) float32.
     """
 
     question_rows: np.ndarray
     passage_rows: np.ndarray
     labels: np.ndarray
     masked: np.ndarray
+    grades: np.ndarray
+    taught: np.ndarray
+    teacher: np.ndarray
 
 
 class QuestionSampler:
@@ -106,18 +112,18 @@ class NegativeSampler:
         return drawn
 
 
-class MinedSampler:
-    """Draws hard negatives: passages that a run ranked high for the question and that are not right.
+class ListSampler:
+    """Draws from a list that each question has of its own: mined negatives, what is graded, what a teacher scored.
 
-    mined: the rows of every question, best first, its positives left out already.
+    lists: passage rows of every question, best first.  ranks: how many of the first take part; None means all.
     """
 
-    def __init__(self, mined: Sequence[Sequence[int]], spec: Negatives) -> None:
-        self._mined, self._count, self._ranks = mined, spec.count, spec.mined
+    def __init__(self, lists: Sequence[Sequence[int]], count: int, ranks: int | None = None) -> None:
+        self._lists, self._count, self._ranks = lists, count, ranks
 
     def draw(self, question: int, rng: np.random.Generator) -> list[int]:
-        """`count` different rows of the first ranks, fewer where there are fewer."""
-        pool = self._mined[question][: self._ranks]
+        """`count` different rows, fewer where there are fewer."""
+        pool = self._lists[question][: self._ranks]
         return [pool[i] for i in rng.permutation(len(pool))[: self._count]]
 
 
@@ -126,11 +132,14 @@ def make_batch(
     positives: Sequence[frozenset[int]],
     negatives: Sequence[NegativeSampler],
     rng: np.random.Generator,
-    mined: Sequence[MinedSampler] = (),
+    lists: Sequence[ListSampler] = (),
+    *,
+    grades: Sequence[Mapping[int, int]] = (),
+    teacher: Sequence[Mapping[int, float]] = (),
 ) -> Batch:
-    """Choose a positive for each question, add negatives, merge duplicates, mask what is no negative.
+    """Choose a positive for each question, add negatives and what lists give, merge duplicates, mask other positives.
 
-    positives: the positive passage rows of every question row of the data set.
+    positives, grades, teacher: of every question row of the data set, by passage row.
     """
     chosen = [_choose(positives[row], rng) for row in question_rows]
     columns: dict[int, int] = {}
@@ -140,15 +149,30 @@ def make_batch(
         for sampler in negatives:
             for row in sampler.draw(positive, positives[question], rng):
                 columns.setdefault(row, len(columns))
-        for miner in mined:
-            for row in miner.draw(int(question), rng):
+        for own in lists:
+            for row in own.draw(int(question), rng):
                 columns.setdefault(row, len(columns))
     labels = np.array([columns[row] for row in chosen])
     masked = np.zeros((len(question_rows), len(columns)), bool)
     for i, question in enumerate(question_rows):
         masked[i, [columns[row] for row in positives[question] if row in columns]] = True
     masked[np.arange(len(labels)), labels] = False
-    return Batch(question_rows, np.fromiter(columns, np.int64, len(columns)), labels, masked)
+    graded, _ = _in_columns(grades, question_rows, columns, np.int64)
+    scores, taught = _in_columns(teacher, question_rows, columns, np.float32)
+    return Batch(question_rows, np.fromiter(columns, np.int64, len(columns)), labels, masked, graded, taught, scores)
+
+
+def _in_columns(
+    values: Sequence[Mapping[int, Any]], question_rows: np.ndarray, columns: Mapping[int, int], dtype: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is known of each question and passage of the batch, and where: two (B, N)."""
+    found = np.zeros((len(question_rows), len(columns)), dtype)
+    known = np.zeros(found.shape, bool)
+    for i, question in enumerate(question_rows if values else ()):
+        for row, value in values[question].items():
+            if row in columns:
+                found[i, columns[row]], known[i, columns[row]] = value, True
+    return found, known
 
 
 def _choose(rows: frozenset[int], rng: np.random.Generator) -> int:

@@ -22,7 +22,7 @@ from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
 from flmr.train.pictures import Pictures, SplitTower, StoredViews
 from flmr.train.recall import RecalledTower, recalling
 from flmr.train.recipe import AugmentRecipe, TrainingRecipe, TrainRecipe
-from flmr.train.sampler import Batch, MinedSampler, NegativeSampler, QuestionSampler, make_batch
+from flmr.train.sampler import Batch, ListSampler, NegativeSampler, QuestionSampler, make_batch
 
 MEGABYTE = 1 << 20
 TEXTS_AT_ONCE = 32  # texts of like length, so that little is padded
@@ -70,15 +70,23 @@ class ReadyStage:
     frozen: tuple[torch.nn.Module, ...]
     sampler: QuestionSampler
     negatives: tuple[NegativeSampler, ...]
-    mined: tuple[MinedSampler, ...]
-    positives: tuple[frozenset[int], ...]
+    lists: tuple[ListSampler, ...]
+    data: TrainingData
     seed: int
     steps: int
 
     def deal(self, step: int) -> tuple[Batch, np.ndarray]:
         """The batch of a step and the view of each of its pictures: a pure function of (seed, step)."""
         rng = np.random.default_rng([self.seed, step, 1])
-        batch = make_batch(self.sampler.rows(step), self.positives, self.negatives, rng, self.mined)
+        batch = make_batch(
+            self.sampler.rows(step),
+            self.data.train.positives,
+            self.negatives,
+            rng,
+            self.lists,
+            grades=self.data.train.grades,
+            teacher=self.data.teacher,
+        )
         views_B = rng.integers(self.queries.views, size=len(batch.question_rows))
         return batch, views_B
 
@@ -116,13 +124,23 @@ def ready_stage(
         frozen=frozen,
         sampler=sampler,
         negatives=tuple(NegativeSampler(data.passages, spec) for spec in stage.negatives if not spec.mined),
-        mined=tuple(MinedSampler(data.mined, spec) for spec in stage.negatives if spec.mined),
-        positives=data.train.positives,
+        lists=tuple(_list_samplers(data, stage)),
+        data=data,
         seed=seed,
         steps=stage.steps or max(1, round(stage.epochs * sampler.batches_per_epoch)),
     )
     with recalling(model, _recalled_towers(prepared, stage, tick)):
         yield ready
+
+
+def _list_samplers(data: TrainingData, stage: TrainRecipe) -> Iterator[ListSampler]:
+    for spec in stage.negatives:
+        if spec.mined:
+            yield ListSampler(data.mined, spec.count, spec.mined)
+    if stage.graded_passages:
+        yield ListSampler([sorted(grades) for grades in data.train.grades], stage.graded_passages)
+    if stage.taught_passages:
+        yield ListSampler([sorted(scores) for scores in data.teacher], stage.taught_passages)
 
 
 def _frozen_modules(model: Any, stage: TrainRecipe) -> tuple[torch.nn.Module, ...]:

@@ -72,6 +72,46 @@ def test_half_precision_is_summed_in_float32(dtype) -> None:
     assert queries.grad.dtype == documents.grad.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gradients_of_half_precision_are_those_of_float32_rounded_once(dtype) -> None:
+    queries, documents, *masks = sample(9, (3, 20, 4, 30, 32), dtype)
+    weights = torch.randn(3, 4, generator=torch.Generator().manual_seed(9))
+    ours = maxsim(queries, documents, query_mask=masks[0], document_mask=masks[1])
+    found = torch.autograd.grad((ours * weights).sum(), [queries, documents])
+    wide = [tensor.detach().float().requires_grad_() for tensor in (queries, documents)]
+    expected = torch.autograd.grad((plain(*wide, *masks) * weights).sum(), wide)
+    for gradient, exact in zip(found, expected, strict=True):
+        assert gradient.dtype == dtype
+        torch.testing.assert_close(gradient, exact.to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+
+
+def test_autocast_keeps_scores_within_its_rounding_and_gradients_of_the_rows_that_won() -> None:
+    queries, documents, *_ = sample(10, (2, 16, 3, 20, 32))
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = maxsim(queries, documents)
+    exact = plain(queries, documents)
+    assert scores.dtype == torch.float32
+    largest = torch.einsum("bqd,nkd->bnqk", queries.abs(), documents.abs()).max()
+    assert (scores - exact).abs().max() <= 16 * 3 * 2**-9 * largest  # two roundings of inputs, one of the product
+    assert not torch.equal(scores, exact)
+    scores.sum().backward()
+    assert queries.grad.dtype == torch.float32 and torch.isfinite(queries.grad).all()
+
+
+@pytest.mark.parametrize("scratch_bytes", [1, 1 << 28])
+def test_of_equal_rows_one_takes_the_whole_gradient(scratch_bytes: int) -> None:
+    queries, documents, *_ = sample(11, (3, 5, 4, 8, 6), torch.float64)
+    with torch.no_grad():
+        documents[:, 4:] = documents[:, :4]  # every row twice
+    scores = maxsim(queries, documents, scratch_bytes=scratch_bytes)
+    found = torch.autograd.grad(scores.sum(), [queries, documents])
+    expected = torch.autograd.grad(plain(queries, documents).sum(), [queries, documents])
+    torch.testing.assert_close(found[0], expected[0])
+    # Which of two equal rows wins is free; one takes it all, and the two together what the plain formula gives the two.
+    torch.testing.assert_close(found[1][:, :4] + found[1][:, 4:], expected[1][:, :4] + expected[1][:, 4:])
+    assert ((found[1][:, :4] == 0) | (found[1][:, 4:] == 0)).all() and (found[1] != 0).any()
+
+
 def test_tensors_and_multivectors_give_the_same_scores() -> None:
     queries, documents, query_mask, document_mask = sample(3)
     query_items = [q[m].detach().numpy() for q, m in zip(queries, query_mask, strict=True)]

@@ -1,12 +1,14 @@
-"""The in-batch loss against arithmetic by hand."""
+"""The losses against arithmetic by hand."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import pytest
 import torch
 
-from flmr.train.losses import batch_accuracy, in_batch_loss
+from flmr.train.losses import batch_accuracy, distillation_loss, graded_loss, in_batch_loss, ranknet_loss
 
 SCORES = torch.tensor([[2.0, 1.0, 5.0], [0.0, 3.0, 1.0]])
 LABELS = torch.tensor([0, 1])
@@ -44,3 +46,72 @@ def test_masked_passages_get_no_gradient() -> None:
     masked[0, 2] = True
     in_batch_loss(scores, LABELS, masked, label_smoothing=0.2).backward()
     assert scores.grad is not None and scores.grad[0, 2] == 0 and torch.isfinite(scores.grad).all()
+
+
+def log_softmax(*scores: float) -> list[float]:
+    total = math.log(sum(math.exp(score) for score in scores))
+    return [score - total for score in scores]
+
+
+def test_graded_loss_spreads_the_target_by_gain() -> None:
+    grades = torch.tensor([[2, 1, 0], [0, 0, 0]])  # gains 3 and 1; the second question has no grade and no part
+    log_p = log_softmax(2.0, 1.0, 5.0)
+    assert math.isclose(graded_loss(SCORES, grades).item(), -(3 * log_p[0] + log_p[1]) / 4, rel_tol=1e-6)
+    log_p = log_softmax(1.0, 0.5, 2.5)
+    assert math.isclose(
+        graded_loss(SCORES, grades, temperature=2.0).item(), -(3 * log_p[0] + log_p[1]) / 4, rel_tol=1e-6
+    )
+    assert graded_loss(SCORES, torch.zeros(2, 3)) == 0
+
+
+def test_graded_loss_of_one_positive_is_the_in_batch_loss() -> None:
+    grades = torch.nn.functional.one_hot(LABELS, 3)
+    torch.testing.assert_close(graded_loss(SCORES, grades), in_batch_loss(SCORES, LABELS, OPEN))
+
+
+TEACHER = torch.tensor([[1.0, 7.0, 3.0], [4.0, 2.0, 9.0]])
+TAUGHT = torch.tensor([[True, False, True], [True, False, False]])  # a single score teaches nothing
+
+
+def test_distillation_is_the_divergence_over_what_the_teacher_scored() -> None:
+    def by_hand(temperature: float, teacher_temperature: float) -> float:
+        log_p = log_softmax(1.0 / teacher_temperature, 3.0 / teacher_temperature)
+        log_q = log_softmax(2.0 / temperature, 5.0 / temperature)
+        return sum(math.exp(p) * (p - q) for p, q in zip(log_p, log_q, strict=True))
+
+    assert math.isclose(distillation_loss(SCORES, TEACHER, TAUGHT).item(), by_hand(1.0, 1.0), rel_tol=1e-5)  # float32
+    softened = distillation_loss(SCORES, TEACHER, TAUGHT, temperature=4.0, teacher_temperature=2.0)
+    assert math.isclose(softened.item(), by_hand(4.0, 2.0), rel_tol=1e-5)
+    assert distillation_loss(TEACHER, TEACHER + 100, torch.ones_like(TAUGHT)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_ranknet_counts_the_pairs_that_the_teacher_puts_in_order() -> None:
+    everything = torch.ones_like(TAUGHT)
+    teacher = torch.tensor([[1.0, 3.0, 3.0], [4.0, 2.0, 9.0]])  # the tie is no pair
+    first = [math.log1p(math.exp(-(1.0 - 2.0))), math.log1p(math.exp(-(5.0 - 2.0)))]
+    second = [math.log1p(math.exp(-d)) for d in (0.0 - 3.0, 1.0 - 3.0, 1.0 - 0.0)]
+    expected = (sum(first) / 2 + sum(second) / 3) / 2
+    assert math.isclose(ranknet_loss(SCORES, teacher, everything).item(), expected, rel_tol=1e-6)
+    alone = math.log1p(math.exp(-(5.0 - 2.0) / 2))
+    assert math.isclose(ranknet_loss(SCORES, TEACHER, TAUGHT, temperature=2.0).item(), alone, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [distillation_loss, ranknet_loss])
+def test_passages_that_the_teacher_did_not_score_get_no_gradient(loss: Any) -> None:
+    scores = SCORES.clone().requires_grad_()
+    unknown = TEACHER.masked_fill(~TAUGHT, torch.nan)
+    loss(scores, unknown, TAUGHT).backward()
+    assert scores.grad is not None and torch.isfinite(scores.grad).all()
+    assert (scores.grad[0, [0, 2]] != 0).all() and scores.grad[0, 1] == 0 and (scores.grad[1] == 0).all()
+    assert loss(SCORES, TEACHER, torch.zeros_like(TAUGHT)) == 0
+
+
+def test_gradients_of_the_losses_equal_differences() -> None:
+    scores = SCORES.double().requires_grad_()
+    grades = torch.tensor([[2, 1, 0], [0, 1, 3]])
+    everything = torch.ones_like(TAUGHT)
+    # The losses compute in float32, so the steps are wide.
+    check = {"eps": 1e-2, "atol": 1e-3, "rtol": 1e-2}
+    assert torch.autograd.gradcheck(lambda s: graded_loss(s, grades), scores, **check)
+    assert torch.autograd.gradcheck(lambda s: distillation_loss(s, TEACHER, everything), scores, **check)
+    assert torch.autograd.gradcheck(lambda s: ranknet_loss(s, TEACHER, everything), scores, **check)

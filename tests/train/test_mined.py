@@ -11,7 +11,7 @@ from flmr.errors import InvalidInput, InvalidRecipe
 from flmr.evaluate import write_run
 from flmr.train.dataset import load_data
 from flmr.train.recipe import DataRecipe, EvaluateRecipe, Negatives, TrainingRecipe, load_training_recipe
-from flmr.train.sampler import MinedSampler, make_batch
+from flmr.train.sampler import ListSampler, make_batch
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
@@ -45,7 +45,7 @@ def test_a_run_of_other_questions_is_refused(data: DataRecipe) -> None:
 
 
 def test_mined_negatives_come_from_the_first_ranks_only() -> None:
-    sampler = MinedSampler([(7, 8, 9, 1, 2), (5,)], Negatives(count=2, mined=3))
+    sampler = ListSampler([(7, 8, 9, 1, 2), (5,)], 2, ranks=3)
     drawn = [sampler.draw(0, np.random.default_rng(seed)) for seed in range(50)]
     assert all(len(set(rows)) == 2 for rows in drawn)
     assert set().union(*drawn) == {7, 8, 9}
@@ -53,7 +53,7 @@ def test_mined_negatives_come_from_the_first_ranks_only() -> None:
 
 
 def test_mined_negatives_stand_in_the_batch_as_columns() -> None:
-    sampler = MinedSampler([(2,), (3,)], Negatives(count=1, mined=5))
+    sampler = ListSampler([(2,), (3,)], 1, ranks=5)
     positives = [frozenset({0}), frozenset({1})]
     batch = make_batch(np.array([0, 1]), positives, [], np.random.default_rng(0), [sampler])
     assert batch.passage_rows.tolist() == [0, 1, 2, 3]
