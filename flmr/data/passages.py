@@ -10,7 +10,8 @@ from pathlib import Path
 
 from flmr.data.fields import take_id, take_image, take_meta, take_text
 from flmr.data.report import ReadReport
-from flmr.data.rows import Row, read_records
+from flmr.data.rows import Row, read_records, read_source
+from flmr.data.tasks import TaskSplit
 from flmr.errors import InvalidRecord
 from flmr.records import Passage
 
@@ -20,16 +21,24 @@ IMAGE = ("image", "img_path")
 
 
 def read_passages(
-    path: str | Path, *, strict: bool = False, report: ReadReport | None = None, image_folder: str | Path | None = None
+    path: str | Path | TaskSplit,
+    *,
+    strict: bool = False,
+    report: ReadReport | None = None,
+    image_folder: str | Path | None = None,
 ) -> Iterator[Passage]:
     """The passages of a `.jsonl` (also `.jsonl.gz`) or `.parquet` file, in order, without loading it whole.
 
+    path: also one split of a task, whose files may lie in any published layout.
     Columns: `id` (or `_id`, `passage_id`; whole numbers become their digits), `text` (or `passage_content`), optional
     `title` and `image` (or `img_path`); of two names for one field the first listed counts.  All other columns are
     metadata, and so are the keys of an object called `metadata`.  Relative image paths start at `image_folder`, by
     default the file's own folder; no image is opened.
     A bad line is skipped and counted in `report`; with `strict` it raises InvalidRecord with its number and reason.
     """
+    if isinstance(path, TaskSplit):
+        folder = Path(image_folder) if image_folder is not None else path.image_folder
+        return read_source(path.passages(), "passages", lambda row: _passage(row, folder), strict=strict, report=report)
     path = Path(path)
     folder = path.parent if image_folder is None else Path(image_folder)
     return read_records(path, "passages", lambda row: _passage(row, folder), strict=strict, report=report)

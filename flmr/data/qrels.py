@@ -71,7 +71,7 @@ def _read_file(
             continue
         counts.read += 1
         qrels.setdefault(question, {})[passage] = grade
-    finish(path, "judgments", counts, read_before, skipped_before, heard=report is not None)
+    finish(str(path), "judgments", counts, read_before, skipped_before, heard=report is not None)
 
 
 def _judgment(line: bytes, *, first: bool) -> tuple[str, str, int] | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from flmr.data.fields import take_id, take_image, take_meta, take_strings, take_text
 from flmr.data.report import ReadReport
-from flmr.data.rows import Row, read_records
+from flmr.data.rows import Row, read_records, read_source
+from flmr.data.tasks import TaskSplit
 from flmr.records import Query, Question
 
 ID = ("id", "_id", "question_id")
@@ -21,16 +22,26 @@ ANSWERS = ("answers",)
 
 
 def read_questions(
-    path: str | Path, *, strict: bool = False, report: ReadReport | None = None, image_folder: str | Path | None = None
+    path: str | Path | TaskSplit,
+    *,
+    strict: bool = False,
+    report: ReadReport | None = None,
+    image_folder: str | Path | None = None,
 ) -> Iterator[Question]:
     """The questions of a `.jsonl` (also `.jsonl.gz`) or `.parquet` file, in order, without loading it whole.
 
+    path: also one split of a task, whose files may lie in any published layout.
     Columns: `id` (or `_id`, `question_id`), `text` (or `question`), optional `image` (or `img_path`), `instruction`,
     `positive_ids` (or `pos_item_ids`) and `answers`, the last two a list or a single value, also inside an object
     called `metadata`.  All other columns are metadata.  Relative image paths start at `image_folder`, by default the
     file's own folder; no image is opened.
     A bad line is skipped and counted in `report`; with `strict` it raises InvalidRecord with its number and reason.
     """
+    if isinstance(path, TaskSplit):
+        folder = Path(image_folder) if image_folder is not None else path.image_folder
+        return read_source(
+            path.questions(), "questions", lambda row: _question(row, folder), strict=strict, report=report
+        )
     path = Path(path)
     folder = path.parent if image_folder is None else Path(image_folder)
     return read_records(path, "questions", lambda row: _question(row, folder), strict=strict, report=report)
