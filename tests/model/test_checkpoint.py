@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from flmr.errors import CheckpointError
 from flmr.model.flmr import FLMRModelForRetrieval, load_checkpoint, save_checkpoint
-from flmr.model.flmr.checkpoint import SkipRandomInit, canonical_state
+from flmr.model.flmr.checkpoint import BareModel, canonical_state
 
 
 @pytest.fixture
@@ -191,8 +191,17 @@ def test_loading_leaves_the_random_state_alone(tiny_folder: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_inside_skip_random_init_only_random_filling_is_left_out() -> None:
-    with SkipRandomInit():
+def test_a_model_of_another_type_is_made_in_it_and_holds_the_stored_weights_rounded(tiny_folder: Path) -> None:
+    plain, _, _ = load_checkpoint(tiny_folder)
+    half = FLMRModelForRetrieval.from_pretrained(tiny_folder, dtype=torch.bfloat16)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(half.state_dict()[name], tensor.bfloat16() if tensor.is_floating_point() else tensor), name
+    with BareModel(torch.bfloat16):
+        assert torch.nn.Linear(2, 2).weight.dtype == torch.bfloat16
+
+
+def test_inside_a_bare_model_only_random_filling_is_left_out() -> None:
+    with BareModel():
         assert torch.equal(torch.zeros(3).normal_(), torch.zeros(3))
         assert torch.equal(torch.zeros(3).fill_(2.0), torch.full((3,), 2.0))
         assert torch.equal(torch.nn.LayerNorm(4).weight, torch.ones(4))

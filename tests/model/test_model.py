@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,52 @@ def test_a_model_is_put_where_and_stored_as_asked(tiny_folder: Path) -> None:
     assert load(tiny_folder, mask_punctuation=False).config.mask_punctuation is False
     with pytest.raises(InvalidInput, match="one device"):
         load(tiny_folder, device_map={"a": "cpu", "b": "cuda"})
+
+
+def test_a_type_that_no_weight_can_have_is_refused(tiny_folder: Path) -> None:
+    for dtype in ("bfloat17", "relu", torch.int8):
+        with pytest.raises(InvalidInput, match="dtype must be a floating type"):
+            FLMRModelForRetrieval.from_pretrained(tiny_folder, dtype=dtype)
+
+
+def test_a_tokenizer_that_is_not_the_models_is_refused(tiny_folder: Path, tiny_parts: Any) -> None:
+    load = FLMRModelForRetrieval.from_pretrained
+    _, query_tokenizer, context_tokenizer = tiny_parts()
+    with pytest.raises(
+        InvalidInput, match=r"query_tokenizer must be a flmr\.FLMRQueryEncoderTokenizer, not FLMRContext"
+    ):
+        load(tiny_folder, query_tokenizer=context_tokenizer)
+    pieces = dict(query_tokenizer.word_pieces())
+    other = FLMRQueryEncoderTokenizer(vocab={**pieces, "another": len(pieces)})
+    with pytest.raises(InvalidInput, match=f"has {len(pieces) + 1} word pieces, which are not those"):
+        load(tiny_folder, query_tokenizer=other)
+    with pytest.raises(InvalidInput, match="argument 'tokenizer'"):
+        load(tiny_folder, tokenizer=query_tokenizer)
+    for name in ("query_tokenizer", "context_tokenizer"):
+        shutil.rmtree(tiny_folder / name)
+    with pytest.raises(CheckpointError, match=f"{len(pieces) + 1} word pieces but the text tower knows {len(pieces)}"):
+        load(tiny_folder, query_tokenizer=other)
+    assert load(tiny_folder, query_tokenizer=query_tokenizer).query_tokenizer is query_tokenizer
+
+
+def test_a_token_that_the_text_tower_does_not_know_is_refused(tiny_parts: Any) -> None:
+    model, query_tokenizer, _ = tiny_parts()
+    ids = query_tokenizer("name: a")["input_ids"]
+    ids[0, 2] = 5000
+    with pytest.raises(InvalidInput, match="token id 5000 given, the text tower knows"):
+        model.query(ids, torch.ones_like(ids))
+
+
+def test_a_model_in_half_precision_encodes_both_sides(tiny_folder: Path) -> None:
+    model = FLMRModelForRetrieval.from_pretrained(tiny_folder, dtype=torch.bfloat16)
+    plain = FLMRModelForRetrieval.from_pretrained(tiny_folder)
+    parts = (model, model.query_tokenizer, model.context_tokenizer)
+    inputs = {**_inputs(parts, "name: a", "name: b"), "pixel_values": _pixels(2)}
+    for side in ("query", "doc"):
+        given = inputs if side == "query" else {k: v for k, v in inputs.items() if k != "pixel_values"}
+        rows = getattr(model, side)(**given).late_interaction_output
+        assert rows.dtype == torch.bfloat16
+        assert (rows.float() - getattr(plain, side)(**given).late_interaction_output).abs().max() < 0.05
 
 
 def test_a_text_query_needs_no_flag_and_no_image(tiny_parts: Any) -> None:

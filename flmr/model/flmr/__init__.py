@@ -43,4 +43,4 @@ __all__ = [
     "text_config_from",
 ]
 
-register(FLMRModelForRetrieval)
+register(FLMRModelForRetrieval, FLMRQueryEncoderTokenizer, FLMRContextEncoderTokenizer)

@@ -56,35 +56,37 @@ def canonical_state(model: torch.nn.Module, config: FLMRConfig) -> dict[str, tor
 
 
 def load_weights(model: torch.nn.Module, config: FLMRConfig, folder: Path) -> torch.dtype:
-    """Copy the weights of a folder into the model; returns the type that they were stored in.
+    """Copy the weights of a folder into the model, one after another; returns the type that they were stored in.
 
     Raises CheckpointError naming every missing, unexpected, misshapen or contradictory weight.
     """
     expected = canonical_state(model, config)
-    found: dict[str, torch.Tensor] = {}
+    stored: torch.dtype | None = None
+    loaded: set[str] = set()
     problems: list[str] = []
-    for name, tensor in read_tensors(folder):
-        own = canonical_name(name, config)
-        if own is None:
-            continue
-        if own not in expected:
-            problems.append(f"unexpected {name}")
-        elif tensor.shape != expected[own].shape:
-            problems.append(f"{name} has shape {list(tensor.shape)}, not {list(expected[own].shape)}")
-        elif own in found and not torch.equal(found[own], tensor):
-            problems.append(f"{name} contradicts the other name of the same weight, {own}")
-        found.setdefault(own, tensor)
-    problems = [f"missing {name}" for name in expected if name not in found] + problems
-    if problems:
+    with torch.no_grad():
+        for name, tensor in read_tensors(folder):
+            own = canonical_name(name, config)
+            if own is None:
+                continue
+            if own not in expected:
+                problems.append(f"unexpected {name}")
+            elif tensor.shape != expected[own].shape:
+                problems.append(f"{name} has shape {list(tensor.shape)}, not {list(expected[own].shape)}")
+            elif own not in loaded:
+                expected[own].copy_(tensor)
+            elif not torch.equal(expected[own], tensor.to(expected[own].dtype)):
+                problems.append(f"{name} contradicts the other name of the same weight, {own}")
+            loaded.add(own)
+            stored = stored or tensor.dtype
+    problems = [f"missing {name}" for name in expected if name not in loaded] + problems
+    if problems or stored is None:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise CheckpointError(
             f"checkpoint {str(folder)!r} does not fit its config.json: {shown}. Nothing was loaded; get the whole "
             "checkpoint again or correct config.json"
         )
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(found[name])
-    return next(iter(found.values())).dtype
+    return stored
 
 
 def save_weights(
@@ -164,12 +166,19 @@ def _read(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     yield from state.items()
 
 
-class SkipRandomInit(TorchFunctionMode):
-    """Inside, filling a tensor with random numbers does nothing: for a model whose every weight is loaded next."""
+class BareModel(TorchFunctionMode):
+    """Inside, parameters are made in `dtype` and not filled: for a model whose every weight is loaded next."""
 
     _FILLS = frozenset(("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"))
 
+    def __init__(self, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self._dtype = dtype
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
         if getattr(func, "__name__", "") in self._FILLS:
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.empty and kwargs.get("dtype") is None:  # how layers allocate their parameters
+            kwargs["dtype"] = self._dtype
+        return func(*args, **kwargs)

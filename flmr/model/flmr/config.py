@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 
 from flmr.errors import CheckpointError, InvalidInput
 
@@ -367,7 +367,10 @@ def _without_model_type(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in fields.items() if k != "model_type"}
 
 
-def register(model: type[Any]) -> None:
-    """Make AutoConfig and AutoModel know "flmr"; called when the model package is imported, never earlier."""
+def register(model: type[Any], query_tokenizer: type[Any], context_tokenizer: type[Any]) -> None:
+    """Make transformers' Auto classes know "flmr"; called when the model package is imported, never earlier."""
     AutoConfig.register(FLMRConfig.model_type, FLMRConfig, exist_ok=True)
     AutoModel.register(FLMRConfig, model, exist_ok=True)
+    # A tokenizer is found by the class name in its folder; what it is registered under is never looked up.
+    AutoTokenizer.register(FLMRTextConfig, fast_tokenizer_class=query_tokenizer, exist_ok=True)
+    AutoTokenizer.register(FLMRVisionConfig, fast_tokenizer_class=context_tokenizer, exist_ok=True)

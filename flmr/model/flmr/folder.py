@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from flmr.errors import InvalidInput
-from flmr.model.flmr.checkpoint import SkipRandomInit, load_weights, save_weights
+from flmr.errors import CheckpointError, InvalidInput
+from flmr.model.flmr.checkpoint import BareModel, load_weights, save_weights
 from flmr.model.flmr.config import FLMRConfig, load_config, save_config
 from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
 from flmr.model.hub import checkpoint_folder
@@ -36,18 +36,19 @@ def load_model(kind: Any, name_or_path: str | Path, **kwargs: Any) -> Any:
     hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
     folder = checkpoint_folder(name_or_path, **hub) / (kwargs.pop("subfolder", None) or "")
     config = load_config(folder, kwargs.pop("config", None))
-    tokenizers = {name: kwargs.pop(name, None) or _tokenizer(folder / name) for name in _TOKENIZERS}
+    tokenizers = {name: _tokenizer(folder / name, kwargs.pop(name, None), config) for name in _TOKENIZERS}
     dtype, torch_dtype = kwargs.pop("dtype", None), kwargs.pop("torch_dtype", None)
+    asked = _dtype(dtype or torch_dtype)
     device = _device(kwargs.pop("device_map", None))
     with_info = kwargs.pop("output_loading_info", False)
     if (attention := kwargs.pop("attn_implementation", None)) is not None:
         config._attn_implementation = attention
     _override(config, kwargs)
 
-    with torch.random.fork_rng(devices=[]), SkipRandomInit():
+    with torch.random.fork_rng(devices=[]), BareModel(None if asked == "auto" else asked):
         model = kind(config, **tokenizers)
     stored = load_weights(model, config, folder)
-    model.to(device=device, dtype=_dtype(dtype or torch_dtype, stored)).eval()
+    model.to(device=device, dtype=stored if asked == "auto" else asked).eval()
     info: dict[str, list[str]] = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
     return (model, info) if with_info else model
 
@@ -77,8 +78,27 @@ def save_model(
             tokenizer.save_pretrained(folder / name)
 
 
-def _tokenizer(folder: Path) -> Any:
-    return _TOKENIZERS[folder.name].from_pretrained(folder) if folder.is_dir() else None
+def _tokenizer(folder: Path, given: Any, config: FLMRConfig) -> Any:
+    """The tokenizer that was given, or the folder's own, checked against each other and against the model."""
+    kind = _TOKENIZERS[folder.name]
+    if given is not None and not isinstance(given, kind):
+        raise InvalidInput(f"{folder.name} must be a flmr.{kind.__name__}, not {type(given).__name__}")
+    own = kind.from_pretrained(folder) if folder.is_dir() else None
+    tokenizer = own if given is None else given
+    if tokenizer is None:
+        return None
+    pieces, size = tokenizer.word_pieces(), config.text_config.vocab_size
+    if own is not None and pieces != own.word_pieces():
+        raise InvalidInput(
+            f"{folder.name} has {len(pieces)} word pieces, which are not those that the model was trained with; load it"
+            f" from {str(folder)!r}"
+        )
+    if len(pieces) > size:
+        raise CheckpointError(
+            f"{folder.name} has {len(pieces)} word pieces but the text tower knows {size}; take the tokenizer of the"
+            " same checkpoint"
+        )
+    return tokenizer
 
 
 def _override(config: FLMRConfig, arguments: dict[str, Any]) -> None:
@@ -89,10 +109,14 @@ def _override(config: FLMRConfig, arguments: dict[str, Any]) -> None:
             raise InvalidInput(f"from_pretrained does not know the argument {name!r}")
 
 
-def _dtype(asked: torch.dtype | str | None, stored: torch.dtype) -> torch.dtype | None:
-    if asked == "auto":
-        return stored
-    return getattr(torch, asked) if isinstance(asked, str) else asked
+def _dtype(asked: Any) -> Any:
+    """A torch dtype, "auto" or None.  Raises InvalidInput."""
+    if asked is None or asked == "auto":
+        return asked
+    found = getattr(torch, asked, None) if isinstance(asked, str) else asked
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InvalidInput(f"dtype must be a floating type such as torch.bfloat16, or its name, not {asked!r}")
+    return found
 
 
 def _device(asked: Any) -> Any:

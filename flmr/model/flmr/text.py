@@ -35,7 +35,7 @@ class TextTower(nn.Module):
         self.bert_model = BertModel(BertConfig(**fields, attn_implementation=attention))
         if config.projection_dim > 0:  # published layout; projects the pooled output, which nothing reads
             self.encode_proj = nn.Linear(config.hidden_size, config.projection_dim)
-        self.max_length = config.max_position_embeddings
+        self.max_length, self.vocab_size = config.max_position_embeddings, config.vocab_size
 
     def forward(
         self,
@@ -53,6 +53,10 @@ class TextTower(nn.Module):
         if input_ids_BL.shape[1] > self.max_length:
             raise InvalidInput(
                 f"{input_ids_BL.shape[1]} tokens given, the text tower takes {self.max_length}; truncate"
+            )
+        if input_ids_BL.numel() and (highest := int(input_ids_BL.max())) >= self.vocab_size:
+            raise InvalidInput(
+                f"token id {highest} given, the text tower knows {self.vocab_size}; use the tokenizer of its checkpoint"
             )
         result = self.bert_model(
             input_ids=input_ids_BL,

@@ -154,7 +154,7 @@ class _SidedTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
             raise InvalidInput("save first, then call push_to_hub(repo_id)")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        base = self._tokenizer.get_vocab(with_added_tokens=False)
+        base = self.word_pieces()
         decoder = dict(sorted(self._tokenizer.get_added_tokens_decoder().items()))
         extra = {token.content: id_ for id_, token in decoder.items() if id_ >= len(base)}
         settings: dict[str, Any] = {
@@ -177,6 +177,10 @@ class _SidedTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
         return tuple(str(folder / name) for name in files)
+
+    def word_pieces(self) -> dict[str, int]:
+        """The vocabulary without the tokens that were added to it: {token: id}."""
+        return dict(self._tokenizer.get_vocab(with_added_tokens=False))
 
     def punctuation_ids(self) -> tuple[int, ...]:
         """The ids of the 32 ASCII punctuation marks, in their order; a mark that the vocabulary lacks is left out."""
