@@ -13,6 +13,7 @@ from flmr.errors import FlmrError, IndexLocked
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flmr.compat import create_searcher, index_custom_collection, search_custom_collection
     from flmr.index import Index, Searcher, SearchParams
     from flmr.model import load_encoder
     from flmr.model.flmr import (
@@ -44,6 +45,9 @@ _HOME = {
     "FLMRModelForRetrieval": "flmr.model.flmr",
     "FLMRQueryEncoderTokenizer": "flmr.model.flmr",
     "FLMRContextEncoderTokenizer": "flmr.model.flmr",
+    "index_custom_collection": "flmr.compat",
+    "create_searcher": "flmr.compat",
+    "search_custom_collection": "flmr.compat",
 }
 
 __all__ = [
@@ -63,8 +67,11 @@ __all__ = [
     "Retriever",
     "SearchParams",
     "Searcher",
+    "create_searcher",
+    "index_custom_collection",
     "load_encoder",
     "maxsim",
+    "search_custom_collection",
 ]
 
 

@@ -29,4 +29,10 @@ def test_example_runs_and_is_at_most_60_lines(
 
 
 def test_there_are_examples() -> None:
-    assert {path.stem for path in EXAMPLES} >= {"quickstart", "filters_and_updates", "evaluate_a_run", "explain_a_hit"}
+    assert {path.stem for path in EXAMPLES} >= {
+        "quickstart",
+        "filters_and_updates",
+        "evaluate_a_run",
+        "explain_a_hit",
+        "published_script",
+    }

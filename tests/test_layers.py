@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("journal",),
     ("build",),
     ("retriever",),
-    ("explain", "measure", "train"),
+    ("explain", "measure", "train", "compat"),
     ("show",),
     ("demo",),
     ("cli",),

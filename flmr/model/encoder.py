@@ -186,18 +186,51 @@ class FLMREncoder:
     # --- passages --------------------------------------------------------------------------------------------------
 
     def encode_passages(self, passages: Sequence[Passage]) -> MultiVectors:
-        """One item per passage; batches are cut from the passages sorted by length, so that little is padded."""
+        """One item per passage; raises UnreadableImage naming the passage."""
         passages = list(passages)
-        tokens = self.context_tokenizer.tokenize_texts(
-            [self.passage_text(passage) for passage in passages], self.context_tokenizer.doc_maxlen
+        return self._encode_documents(
+            [self.passage_text(passage) for passage in passages],
+            [passage.image if self._has_image(passage) else None for passage in passages],
+            [f"passage {passage.id!r}" for passage in passages],
+            self.context_tokenizer.doc_maxlen,
         )
-        items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(passages)
-        for with_image in (True, False):
-            rows = [i for i, passage in enumerate(passages) if (self._has_image(passage)) == with_image]
+
+    def encode_documents(
+        self,
+        texts: Sequence[str],
+        pictures: Sequence[ImageSource | np.ndarray | None],
+        *,
+        max_length: int,
+        first: int = 0,
+    ) -> MultiVectors:
+        """Documents as the published indexing encodes them: texts as they are, with the rows of every picture.
+
+        pictures: for each text an image, the features (V,) that the vision tower gives of one, or None.  max_length:
+        tokens of a document, where the tokenizer's own limit is not lower.  first: the place of the first one.
+        Raises UnreadableImage or InvalidInput naming the document by its place.
+        """
+        if any(picture is not None for picture in pictures) and not self.config.use_vision_encoder:
+            raise InvalidInput(f"encoder {self.name!r} reads text only; leave the pictures out of the collection")
+        names = [f"document {first + i}" for i in range(len(texts))]
+        return self._encode_documents(texts, pictures, names, min(max_length, self.context_tokenizer.doc_maxlen))
+
+    def _encode_documents(
+        self,
+        texts: Sequence[str],
+        pictures: Sequence[ImageSource | np.ndarray | None],
+        names: Sequence[str],
+        max_length: int,
+    ) -> MultiVectors:
+        """Batches hold one kind of picture, and are cut from documents sorted by length, so that little is padded."""
+        tokens = self.context_tokenizer.tokenize_texts(texts, max_length)
+        items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(texts)
+        kinds = [None if picture is None else isinstance(picture, np.ndarray) for picture in pictures]
+        for kind in (False, True, None):
+            rows = [i for i, found in enumerate(kinds) if found is kind]
             rows.sort(key=lambda i: len(tokens[i].ids))
             for batch in _batches(rows, self.batch_size):
-                images = [self._passage_image(passages[i]) for i in batch] if with_image else None
-                for i, vectors in zip(batch, self._passage_batch([tokens[i] for i in batch], images), strict=True):
+                seen = None if kind is None else [self._seen(pictures[i], names[i]) for i in batch]
+                for i, vectors in zip(batch, self._passage_batch([tokens[i] for i in batch], seen), strict=True):
                     items[i] = vectors
         return MultiVectors.from_list(items, dim=self.dim)
 
@@ -209,9 +242,9 @@ class FLMREncoder:
         """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
         text = self.passage_text(passage)
         tokens = self.context_tokenizer.tokenize_texts([text], self.context_tokenizer.doc_maxlen)
-        images = [self._passage_image(passage)] if self._has_image(passage) else None
-        vectors = self._passage_batch(tokens, images)[0]
-        rows = self._image_rows() if images else []
+        seen = [self._seen(passage.image, f"passage {passage.id!r}")] if self._has_image(passage) else None
+        vectors = self._passage_batch(tokens, seen)[0]
+        rows = self._image_rows() if seen else []
         if self.config.context_concat_output_from_text_encoder:
             ids_1L, _ = self.context_tokenizer.pad_tokens(tokens, len(tokens[0].ids))
             rows += self._text_rows(text, tokens[0], ids_1L[0], self.model.context_mask(ids_1L)[0])
@@ -220,15 +253,25 @@ class FLMREncoder:
     def _has_image(self, passage: Passage) -> bool:
         return self.encodes_images and passage.image is not None
 
-    def _passage_image(self, passage: Passage) -> Image:
-        assert passage.image is not None
-        return _load(passage.image, f"passage {passage.id!r}")
+    def _seen(self, picture: ImageSource | np.ndarray | None, whose: str) -> Image | torch.Tensor:
+        """A document's picture, opened, or its features, checked."""
+        assert picture is not None
+        if not isinstance(picture, np.ndarray):
+            return _load(picture, whose)
+        width = self.config.vision_config.hidden_size
+        if picture.shape != (width,) or picture.dtype.kind not in "fiu":
+            raise InvalidInput(f"{whose}: image features must be {width} numbers, not {picture.dtype} {picture.shape}")
+        return torch.as_tensor(picture, dtype=self.model.dtype)
 
     @torch.inference_mode()
-    def _passage_batch(self, tokens: Sequence[Tokens], images: Sequence[Image] | None) -> list[np.ndarray]:
+    def _passage_batch(self, tokens: Sequence[Tokens], seen: Sequence[Any] | None) -> list[np.ndarray]:
         ids_BL, mask_BL = self.context_tokenizer.pad_tokens(tokens, max(len(item.ids) for item in tokens))
-        pixels = None if images is None else preprocess(images, self.config)
-        output = self.model.doc(ids_BL, mask_BL, pixels)
+        pixels = features = None
+        if seen is not None and isinstance(seen[0], torch.Tensor):
+            features = torch.stack(list(seen))
+        elif seen is not None:
+            pixels = preprocess(seen, self.config)
+        output = self.model.doc(ids_BL, mask_BL, pixels, features, concat_output_from_vision_encoder=seen is not None)
         return _kept_rows(output.late_interaction_output, output.context_mask[..., 0])
 
     # --- where rows come from --------------------------------------------------------------------------------------
