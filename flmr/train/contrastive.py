@@ -1,11 +1,21 @@
-"""One contrastive step: questions against the passages of the batch.
+"""One contrastive step: questions against the passages of the batch, and the gradient of their loss.
 
-Knows how a batch is scored and what its loss is.  Knows no optimiser and no file.
+Knows how a batch is encoded in parts, scored, and what its loss is.  Knows no optimiser and no file.
+
+The gradient is taken in two halves that meet at the encoded rows.  A part may therefore forget how its rows were made
+and be encoded once more when their gradient is known: memory is then that of one part, whatever the batch.
+Source: Gao et al., "Scaling deep contrastive learning batch size under memory limited setup", RepL4NLP 2021.
 """
+
+# B questions, N passages, L rows, D dimension.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,25 +29,53 @@ from flmr.train.sampler import Batch
 
 PASSAGES_AT_ONCE = 32
 
+Encode = Callable[[], tuple[Tensor, Tensor]]
+Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
+
 
 @dataclass(frozen=True)
 class StepResult:
-    """The loss with its gradient, and the share of the batch's questions that rank their positive first."""
+    """The loss, and the share of the batch's questions that rank their positive first."""
 
-    loss: Tensor
+    loss: float
     accuracy: float
     num_passages: int
 
 
 def contrastive_step(
-    queries: QuerySide, passages: PassageSide, batch: Batch, views_B: np.ndarray, recipe: TrainRecipe
+    queries: QuerySide,
+    passages: PassageSide,
+    batch: Batch,
+    views_B: np.ndarray,
+    recipe: TrainRecipe,
+    autocast: Autocast = contextlib.nullcontext,
 ) -> StepResult:
-    """Encode both sides, score every question against every passage of the batch, compare."""
-    query_BLD, query_mask_BL = queries.encode(batch.question_rows, views_B)
-    scores_BN = _score(query_BLD, query_mask_BL, passages, batch.passage_rows)
+    """Encode both sides, score every question against every passage of the batch, add the loss's gradient to the
+    weights.
+
+    With recipe.chunk so many questions or passages are encoded at a time, and twice.  autocast: what forward passes run
+    under.
+    """
+    # Passages of like length are encoded and scored together, so that little is padded.
+    order_N = np.argsort(passages.texts.lengths[batch.passage_rows], kind="stable")
+    questions_at_once = recipe.chunk or len(batch.question_rows)
+    with autocast():  # one for all parts: each weight is rounded once
+        question_parts = [
+            _Part(partial(queries.encode, batch.question_rows[part], views_B[part]), autocast, recipe.chunk == 0)
+            for part in _slices(len(batch.question_rows), questions_at_once)
+        ]
+        passage_parts = [
+            _Part(partial(passages.encode, batch.passage_rows[order_N[part]].tolist()), autocast, recipe.chunk == 0)
+            for part in _slices(len(order_N), recipe.chunk or PASSAGES_AT_ONCE)
+        ]
+        scores_BN = _score(question_parts, passage_parts)
+        scores_BN = scores_BN[:, torch.from_numpy(np.argsort(order_N, kind="stable")).to(scores_BN.device)]
+        loss = batch_loss(scores_BN, batch, recipe)
     labels_B, masked_BN = (torch.from_numpy(part).to(scores_BN.device) for part in (batch.labels, batch.masked))
-    loss = batch_loss(scores_BN, batch, recipe)
-    return StepResult(loss, batch_accuracy(scores_BN.detach(), labels_B, masked_BN), len(batch.passage_rows))
+    accuracy = batch_accuracy(scores_BN.detach(), labels_B, masked_BN)
+    loss.backward()  # type: ignore[no-untyped-call]
+    _to_weights([*question_parts, *passage_parts], queries.model)
+    return StepResult(loss.item(), accuracy, len(batch.passage_rows))
 
 
 def batch_loss(scores_BN: Tensor, batch: Batch, recipe: TrainRecipe) -> Tensor:
@@ -61,13 +99,76 @@ def batch_loss(scores_BN: Tensor, batch: Batch, recipe: TrainRecipe) -> Tensor:
     return torch.stack(parts).sum()
 
 
-def _score(query_BLD: Tensor, query_mask_BL: Tensor, passages: PassageSide, rows_N: np.ndarray) -> Tensor:
-    """Scores (B, N); passages of like length are encoded and scored together, so that little is padded."""
-    order = np.argsort(passages.texts.lengths[rows_N], kind="stable")
-    parts = []
-    for start in range(0, len(order), PASSAGES_AT_ONCE):
-        rows = rows_N[order[start : start + PASSAGES_AT_ONCE]]
-        passage_NLD, passage_mask_NL = passages.encode(rows.tolist())
-        parts.append(maxsim(query_BLD, passage_NLD, query_mask=query_mask_BL, document_mask=passage_mask_NL))
-    back = torch.from_numpy(np.argsort(order, kind="stable")).to(query_BLD.device)
-    return torch.cat(parts, dim=1)[:, back]
+class _Part:
+    """Encoded rows (n, L, D) as a leaf of the loss's graph, with the mask (n, L) of those that count.
+
+    keep_graph: whether the way back to the weights is kept, or walked a second time from the same random state.
+    """
+
+    def __init__(self, encode: Encode, autocast: Autocast, keep_graph: bool) -> None:
+        self._encode, self._autocast, self._keep_graph = encode, autocast, keep_graph
+        self._random = [] if keep_graph else _random_states()
+        with torch.set_grad_enabled(keep_graph):
+            made, self.mask = encode()
+        self._made = made if keep_graph else None
+        self.rows = made.detach().requires_grad_(made.requires_grad or not keep_graph)
+
+    def made(self) -> Tensor:
+        """The rows with the graph that made them."""
+        if self._made is not None:
+            return self._made
+        _set_random_states(self._random)
+        with self._autocast():
+            return self._encode()[0]
+
+
+def _score(questions: Sequence[_Part], passages: Sequence[_Part]) -> Tensor:
+    """Scores (B, N), parts in their order."""
+    return torch.cat(
+        [
+            torch.cat([maxsim(q.rows, p.rows, query_mask=q.mask, document_mask=p.mask) for p in passages], dim=1)
+            for q in questions
+        ]
+    )
+
+
+def _to_weights(parts: Sequence[_Part], model: Any) -> None:
+    """Carry the rows' gradients on to the weights: through the kept graphs together, or part by part."""
+    kept = [part for part in parts if part._keep_graph and part.rows.grad is not None]
+    if kept:
+        torch.autograd.backward([part.made() for part in kept], [part.rows.grad for part in kept])
+    with _statistics_at_rest(model):
+        for part in parts:
+            if not part._keep_graph:
+                made = part.made()
+                if made.requires_grad:
+                    torch.autograd.backward(made, part.rows.grad)
+
+
+@contextlib.contextmanager
+def _statistics_at_rest(model: Any) -> Iterator[None]:
+    """Batch normalisation counts a batch once, in the first pass."""
+    layers = [layer for layer in model.modules() if hasattr(layer, "momentum")]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+def _random_states() -> list[Tensor]:
+    """The processor's generator and, where CUDA is in use, that of the current device."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
+
+
+def _set_random_states(states: Sequence[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state)
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +139,16 @@ class _Run:
         batch, views_B = ready.deal(step)
         ready.set_modes(self.model, training=True)
         rate = set_learning_rates(optimizer, stage, step, ready.steps)
-        with _seeded(_mix(ready.seed, step), self.device), autocast(stage.precision, self.device):
-            result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage)
-        loss = result.loss.item()
         optimizer.zero_grad(set_to_none=True)
-        result.loss.backward()  # type: ignore[no-untyped-call]
+        forward = partial(autocast, stage.precision, self.device)
+        with _seeded(_mix(ready.seed, step), self.device):
+            result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage, forward)
         weights = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(weights, stage.clip_norm or math.inf).item()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not (math.isfinite(result.loss) and math.isfinite(norm)):
             raise TrainingDiverged(
-                f"step {step + 1} of stage {stage.name!r}: the loss is {loss} and its gradient's norm {norm}; lower the"
-                " learning rate, set clip_norm, or train in float32 (precision)"
+                f"step {step + 1} of stage {stage.name!r}: the loss is {result.loss} and its gradient's norm {norm};"
+                " lower the learning rate, set clip_norm, or train in float32 (precision)"
             )
         optimizer.step()
         self.total_step += 1
@@ -159,7 +159,7 @@ class _Run:
                 "total_step": self.total_step,
                 "stage": stage.name,
                 "step": step + 1,
-                "loss": loss,
+                "loss": result.loss,
                 "accuracy": result.accuracy,
                 "learning_rate": rate,
                 "grad_norm": norm,

@@ -187,6 +187,8 @@ class TrainRecipe:
     temperature: scores are divided by it; published: 1 (none).  teacher_temperature: the teacher's scores likewise.
     graded_passages, taught_passages: added to a batch for each question, drawn from those with a grade above 0 and from
     those that the teacher scored.
+    chunk: above 0, so many questions or passages are encoded at a time, and twice: a step's memory does not grow with
+    the batch; 0 keeps the whole batch and encodes once.
     choose: which weights the stage hands on: "best" on validation, or "last".
     cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at
     most so many megabytes each; else they run in every step.
@@ -197,6 +199,7 @@ class TrainRecipe:
     steps: int = 0
     epochs: float = 0.0
     batch_size: int = 32
+    chunk: int = 0
     learning_rate_text: float = 0.0
     learning_rate_vision: float = 0.0
     learning_rate_mapping: float = 0.0

@@ -1,0 +1,155 @@
+"""The contrastive step: encoding in chunks changes the memory it takes and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flmr.train import load_training_recipe, train
+from flmr.train.build import start_model
+from flmr.train.contrastive import StepResult, contrastive_step
+from flmr.train.dataset import load_data
+from flmr.train.optimizer import moving_parameters
+from flmr.train.recipe import TrainRecipe
+from flmr.train.stage import ReadyStage, prepare, ready_stage
+
+Write = Callable[..., Path]
+CONV = 'vision_tower = "conv"', "widths = [8, 16, 16, 16, 16]\nimage_size = 32\n"
+
+
+class Bench:
+    """A model and a stage, ready for one step at a time."""
+
+    def __init__(self, model: Any, ready: ReadyStage, stage: TrainRecipe) -> None:
+        self.model, self.ready, self.stage = model, ready, stage
+
+    def step(self, **keys: Any) -> tuple[StepResult, dict[str, torch.Tensor]]:
+        """One step on the first batch, training mode, one seed: the result and every gradient."""
+        self.ready.set_modes(self.model, training=True)
+        self.model.zero_grad(set_to_none=True)
+        torch.manual_seed(5)
+        batch, views_B = self.ready.deal(0)
+        recipe = dataclasses.replace(self.stage, **keys)
+        result = contrastive_step(self.ready.queries, self.ready.passages, batch, views_B, recipe)
+        return result, {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None}
+
+
+@contextmanager
+def bench(recipe_path: Path, folder: Path) -> Iterator[Bench]:
+    recipe = load_training_recipe(recipe_path)
+    (stage,) = recipe.stages()
+
+    def silent(*_: Any) -> None:
+        return None
+
+    data = load_data(recipe.data, recipe.evaluate, seed=recipe.seed, tick=silent)
+    model, *tokenizers = start_model(recipe.model, data, seed=recipe.seed)
+    prepared = prepare(model, (tokenizers[0], tokenizers[1]), data, recipe)
+    moving_parameters(model, stage)
+    with ready_stage(prepared, data, stage, recipe, seed=1, folder=folder, tick=silent) as ready:
+        yield Bench(model, ready, stage)
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    largest = max(gradient.abs().max().item() for gradient in expected.values())
+    for name, gradient in expected.items():  # sums of float32 in another order; some (keys' biases) are 0 but for that
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=3e-6 * largest, msg=name)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_gradients_in_chunks_equal_those_of_the_whole_batch(world: Path, write_recipe: Write, chunk: int) -> None:
+    still = "hidden_dropout_prob = 0.0, attention_probs_dropout_prob = 0.0, "
+    text = ("num_hidden_layers = 1,", f"num_hidden_layers = 1, {still}")
+    mapping = ("config_base = { ", f"config_base = {{ {still}")
+    recipe = write_recipe(text, mapping, extra="negatives = [{ count = 2 }]\nlabel_smoothing = 0.1")
+    with bench(recipe, world) as it:
+        whole, expected = it.step()
+        parts, found = it.step(chunk=chunk)
+    assert abs(parts.loss - whole.loss) < 1e-5 and parts.accuracy == whole.accuracy
+    assert {n.split(".")[0] for n in expected} >= {
+        "query_text_encoder",
+        "query_vision_encoder",
+        "query_vision_projection",
+    }
+    assert_same(found, expected)
+
+
+def test_the_second_pass_drops_out_what_the_first_did(world: Path, write_recipe: Write) -> None:
+    """One chunk holds the whole batch here, so that both ways draw the same numbers."""
+    with bench(write_recipe(extra="feature_dropout = 0.3"), world) as it:
+        whole, expected = it.step()
+        parts, found = it.step(chunk=100)
+        assert parts.loss == whole.loss
+        assert_same(found, expected)
+        torch.manual_seed(6)
+        other, _ = it.step(chunk=3)
+    assert other.loss != whole.loss  # dropout was at work
+
+
+def test_batch_normalisation_counts_each_batch_once(world: Path, write_recipe: Write) -> None:
+    clip = "intermediate_size = 48\nnum_hidden_layers = 2\nnum_attention_heads = 2\nimage_size = 16\npatch_size = 8\n"
+    recipe = write_recipe(('vision_tower = "clip"', CONV[0]), ("hidden_size = 32\n" + clip, CONV[1]))
+    statistics = []
+    for chunk in (0, 100):
+        with bench(recipe, world) as it:
+            it.step(chunk=chunk)
+            statistics.append(
+                {n: p.clone() for n, p in it.model.named_parameters() if n.endswith((".mean", ".variance"))}
+            )
+    assert statistics[0] and any((tensor != 0).any() for tensor in statistics[0].values())
+    assert all(torch.equal(tensor, statistics[1][name]) for name, tensor in statistics[0].items())
+
+
+def test_memory_is_that_of_a_chunk(world: Path, write_recipe: Write) -> None:
+    live = peak = 0
+
+    class Kept:
+        def __init__(self, tensor: torch.Tensor) -> None:
+            nonlocal live, peak
+            self.tensor, self.size = tensor, tensor.nbytes
+            live += self.size
+            peak = max(peak, live)
+
+        def __del__(self) -> None:
+            nonlocal live
+            live -= self.size
+
+    def peak_of(it: Bench, chunk: int) -> int:
+        nonlocal live, peak
+        live = peak = 0
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            it.step(chunk=chunk)
+        return peak
+
+    with bench(write_recipe(("batch_size = 8", "batch_size = 16")), world) as it:
+        whole, eighth = peak_of(it, 0), peak_of(it, 2)
+    assert eighth < whole / 4  # 16 questions and 16 passages, two at a time; the loss keeps the rows of all
+
+
+def test_a_run_in_chunks_goes_the_way_of_one_without_and_resumes(world: Path, write_recipe: Write) -> None:
+    plain, chunked = write_recipe(), write_recipe(extra="chunk = 64\nsave_every = 4", name="chunked.toml")
+
+    def losses(folder: Path) -> list[float]:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [row["loss"] for row in rows if "loss" in row]
+
+    class Killed(Exception):
+        """Stands for a kill."""
+
+    def kill(stage: str, done: int, total: int | None) -> None:
+        if stage.startswith("training") and done == 6:
+            raise Killed
+
+    train(plain, out=world / "plain", progress=False)
+    with pytest.raises(Killed):
+        train(chunked, out=world / "chunked", progress=kill)
+    train(chunked, out=world / "chunked", progress=False, resume=True)
+    torch.testing.assert_close(losses(world / "chunked"), losses(world / "plain"), rtol=1e-3, atol=1e-3)
