@@ -1,7 +1,7 @@
 """The passages and questions of a run, joined by their judgments.
 
-Knows the recipe's [data] table and the readers of flmr.data; opens each picture once to learn whether it can be read.
-Knows nothing of models.
+Knows judgments and positives, wherever the records came from (flmr.train.sources); opens each picture once
+to learn whether it can be read.  Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -9,37 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flmr.data import ReadReport, read_passages, read_qrels, read_questions
+from flmr.data import TaskSplit, read_qrels
 from flmr.errors import InvalidInput, UnreadableImage
-from flmr.evaluate import read_run
+from flmr.evaluate import Run, read_run
 from flmr.images import load_image
 from flmr.progress import Report
 from flmr.records import ImageSource, Passage, Query, Question
 from flmr.train.recipe import DataRecipe, EvaluateRecipe
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """What the files hold but the run does not use, by reason, with the first few instances of each."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, reason: str, instance: str) -> None:
-        """Count one more; the first three of a reason are kept."""
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        if len(self.examples.setdefault(reason, [])) < 3:
-            self.examples[reason].append(instance)
-
-    def __str__(self) -> str:
-        parts = [f"{count:,} {reason} ({self.examples[reason][0]})" for reason, count in self.counts.items()]
-        return "; ".join(parts) or "nothing left out"
+from flmr.train.sources import LeftOut, Part, parts_of, read_parts
 
 
 @dataclass(frozen=True)
@@ -76,6 +59,8 @@ class QuestionSet:
 class TrainingData:
     """All that a run learns from and is chosen by.
 
+    num_training: passages behind these are candidates of validation only.  corpora: where validation questions have a
+    corpus of their own, its rows by the task of the questions ("" outside a mixture).
     mined: for each training question the passage rows that the mined run ranks, best first, positives left out.
     teacher: for each training question the teacher's score of passage rows.
     """
@@ -84,49 +69,60 @@ class TrainingData:
     train: QuestionSet
     valid: QuestionSet | None
     left_out: LeftOut
+    num_training: int
+    corpora: Mapping[str, np.ndarray]
     mined: tuple[tuple[int, ...], ...] = ()
     teacher: tuple[Mapping[int, float], ...] = ()
+
+    @property
+    def training_passages(self) -> tuple[Passage, ...]:
+        """Those that negatives are drawn from."""
+        return self.passages[: self.num_training]
 
 
 def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Report) -> TrainingData:
     """Read passages and questions.  Raises InvalidInput where nothing is left to train on; InvalidRecord if strict."""
     left_out = LeftOut()
-    passages = tuple(_read(read_passages, recipe.passages, recipe, left_out, tick))
-    rows = {passage.id: row for row, passage in enumerate(passages)}
-    train = _load_questions(recipe.questions, recipe.qrels, recipe.where, recipe, rows, left_out, tick)
-    train = _with_groups(train, recipe.group_by)
+    parts = parts_of(recipe)
+    read = read_parts(parts, recipe, left_out, seed=seed, tick=tick)
+    rows = {passage.id: row for row, passage in enumerate(read.passages)}
+    train = _load_questions(read.questions, recipe.qrels, recipe, rows, left_out, tick)
+    train = _with_groups(train, recipe.groups[0])
     if not len(train):
-        raise InvalidInput(f"no question of {str(recipe.questions)!r} can be trained on: {left_out}")
+        raise InvalidInput(f"no question of {_names(part.questions for part in parts)} can be trained on: {left_out}")
     valid = None
-    if recipe.valid_questions is not None:
-        path = recipe.valid_questions
-        valid = _load_questions(
-            path, recipe.valid_qrels or recipe.qrels, recipe.valid_where, recipe, rows, left_out, tick
-        )
-        valid = _with_groups(valid, evaluate.by)
+    if recipe.validates:
+        judged = recipe.valid_qrels or recipe.qrels
+        valid = _with_groups(_load_questions(read.valid_questions, judged, recipe, rows, left_out, tick), evaluate.by)
         if not len(valid):
-            raise InvalidInput(f"no question of {str(path)!r} can be validated with: {left_out}")
+            names = _names(part.valid_questions for part in parts)
+            raise InvalidInput(f"no question of {names} can be validated with: {left_out}")
         if 0 < evaluate.questions < len(valid):
             rng = np.random.default_rng(seed)
             valid = valid.take(sorted(rng.choice(len(valid), evaluate.questions, replace=False).tolist()))
-    mined = _load_mined(recipe.mined, train, rows, left_out) if recipe.mined is not None else ()
-    return TrainingData(passages, train, valid, left_out, mined, _load_teacher(recipe, train, rows, left_out))
+    mined = _load_mined(parts, read.mined, train, rows, left_out) if recipe.has_mined else ()
+    teacher = _load_teacher(recipe, train, rows, left_out)
+    return TrainingData(read.passages, train, valid, left_out, read.num_training, read.corpora, mined, teacher)
 
 
 def choose_candidates(data: TrainingData, limit: int, *, seed: int) -> np.ndarray:
     """Rows of the passages that validation ranks: all, or the positives and a seeded sample of others up to `limit`."""
-    if data.valid is None or not 0 < limit < len(data.passages):
-        return np.arange(len(data.passages))
+    pool = np.unique(np.concatenate([*data.corpora.values()])) if data.corpora else np.arange(len(data.passages))
+    if data.valid is None or not 0 < limit < len(pool):
+        return pool
     positives = sorted(set().union(*data.valid.positives))
-    others = np.setdiff1d(np.arange(len(data.passages)), positives)
+    others = np.setdiff1d(pool, positives)
     extra = np.random.default_rng(seed).permutation(others)[: max(0, limit - len(positives))]
     return np.sort(np.concatenate([np.array(positives, np.int64), extra]))
 
 
+def _names(sources: Iterable[Path | TaskSplit | None]) -> str:
+    return ", ".join(repr(str(source)) if isinstance(source, Path) else str(source) for source in sources if source)
+
+
 def _load_questions(
-    path: Path,
+    questions: Iterable[Question],
     qrels_path: Path | None,
-    where: Mapping[str, Any],
     recipe: DataRecipe,
     rows: Mapping[str, int],
     left_out: LeftOut,
@@ -136,9 +132,7 @@ def _load_questions(
     readable: dict[Any, int | None] = {}
     pictures: list[ImageSource] = []
     kept: list[tuple[Question, frozenset[int], Mapping[int, int], int | None]] = []
-    for question in _read(read_questions, path, recipe, left_out, tick):
-        if not _matches(question.meta, where):
-            continue
+    for question in questions:
         judgments, lowest = dict.fromkeys(question.positive_ids, 1), 1
         if judged is not None:
             judgments, lowest = judged.get(question.id, {}), recipe.min_grade
@@ -164,23 +158,24 @@ def _load_questions(
                 continue
         grades = {rows[i]: grade for i, grade in judgments.items() if i in rows and grade > 0}
         kept.append((dataclasses.replace(question, query=query), positives, grades, picture))
-    questions, positive_rows, grades_of, picture_of = zip(*kept, strict=True) if kept else ((), (), (), ())
-    return QuestionSet(questions, positive_rows, grades_of, tuple(pictures), picture_of, ("",) * len(kept))
+    loaded, positive_rows, grades_of, picture_of = zip(*kept, strict=True) if kept else ((), (), (), ())
+    return QuestionSet(loaded, positive_rows, grades_of, tuple(pictures), picture_of, ("",) * len(kept))
 
 
 def _load_mined(
-    path: Path, questions: QuestionSet, rows: Mapping[str, int], left_out: LeftOut
+    parts: Sequence[Part], run: Run, questions: QuestionSet, rows: Mapping[str, int], left_out: LeftOut
 ) -> tuple[tuple[int, ...], ...]:
     """The wrong passages of each question in its ranking; raises InvalidInput where the run ranks for none of them."""
-    run = read_run(path)
     mined = []
+    ranked = tuple(part.id_of("") for part in parts if part.mined is not None)
     for question, positives in zip(questions.questions, questions.positives, strict=True):
         known = [rows[passage] for passage, _ in run.get(question.id, ()) if passage in rows]
         mined.append(tuple(row for row in known if row not in positives))
-        if not mined[-1]:
+        if not mined[-1] and question.id.startswith(ranked):
             left_out.add("questions without a mined negative", question.id)
     if not any(mined):
-        raise InvalidInput(f"run {str(path)!r} ranks no known passage for any training question; mine with their ids")
+        paths = _names(part.mined for part in parts)
+        raise InvalidInput(f"run {paths} ranks no known passage for any training question; mine with their ids")
     return tuple(mined)
 
 
@@ -235,10 +230,6 @@ def _used_parts(query: Query, recipe: DataRecipe) -> Query | None:
     return Query(text, image, query.instruction if recipe.use_instructions else "", query.id)
 
 
-def _matches(meta: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    return all(meta.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items())
-
-
 def _with_groups(questions: QuestionSet, key: str) -> QuestionSet:
     if not key:
         return questions
@@ -248,15 +239,3 @@ def _with_groups(questions: QuestionSet, key: str) -> QuestionSet:
                 f"question {question.id!r} has no metadata {key!r}, by which the recipe groups questions"
             )
     return dataclasses.replace(questions, groups=tuple(str(q.meta[key]) for q in questions.questions))
-
-
-def _read(reader: Any, path: Path, recipe: DataRecipe, left_out: LeftOut, tick: Report) -> Iterable[Any]:
-    report = ReadReport()
-    for count, record in enumerate(
-        reader(path, strict=recipe.strict, report=report, image_folder=recipe.images), start=1
-    ):
-        if count % 1000 == 0:
-            tick(f"reading {path.name}", count, None)
-        yield record
-    for skipped in report.skipped:
-        left_out.add(f"lines of {path.name}", str(skipped))

@@ -179,6 +179,7 @@ class _Run:
             self.data.valid,
             self.data.passages,
             self.candidates,
+            self.data.corpora,
             self.recipe.evaluate,
             self.tick,
         )

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from flmr.data import find_task
+from flmr.data.tasks import SPLITS
 from flmr.errors import InvalidRecipe
 from flmr.recipe import from_table, load_recipe
 
@@ -56,12 +58,39 @@ class ModelRecipe:
 
 
 @dataclass(frozen=True)
+class TaskShare:
+    """One task of a mixture.
+
+    task: a name that `flmr.data.find_task` knows.  weight: how often in an epoch one of its questions is drawn.  root,
+    images: its own folders in the place of those of [data].  mined: a TREC run of its training questions.
+    max_questions, max_passages: at most so many for training, a seeded sample; positives and mined passages are always
+    kept, and 0 means all.
+    """
+
+    task: str
+    weight: float = 1.0
+    root: Path | None = None
+    images: Path | None = None
+    mined: Path | None = None
+    max_questions: int = 0
+    max_passages: int = 0
+
+    def __post_init__(self) -> None:
+        find_task(self.task)
+        _at_least("data.mixture", self, 0, "weight", "max_questions", "max_passages")
+
+
+@dataclass(frozen=True)
 class DataRecipe:
     """What is learned from: passages, questions, and which of their parts take part.
 
+    They come from the files `passages` and `questions`, or from a published `task`, or from a `mixture` of tasks.
     images: the folder that relative picture paths start at, by default that of the file which names them.
     where, valid_where: keep the questions whose metadata match, `{source = "squad"}` or `{source = ["squad", "npl"]}`.
     qrels, valid_qrels: judgments where the questions do not carry positive_ids; a grade below min_grade is no positive.
+    root: the folder of a task's data.  split, valid_split: its splits to train on and to validate with ("": none).
+    mixture: tasks, each with its share; a batch then holds one task only, ids are "TASK/ID", and `task` is a metadata
+    key of passages and questions.
     group_by: a metadata key of the questions; a batch then holds one group only, and `weights` says how often in an
     epoch a question of a group is drawn (default 1).
     mined: a TREC run of the training questions by any system; what it ranks high and is not right makes hard negatives.
@@ -70,13 +99,18 @@ class DataRecipe:
     strict: an unreadable line or picture stops the run; else it is counted and reported.
     """
 
-    passages: Path
-    questions: Path
+    passages: Path | None = None
+    questions: Path | None = None
     valid_questions: Path | None = None
     images: Path | None = None
     qrels: Path | None = None
     valid_qrels: Path | None = None
     min_grade: int = 1
+    task: str = ""
+    mixture: tuple[TaskShare, ...] = ()
+    root: Path | None = None
+    split: str = "train"
+    valid_split: str = ""
     where: Mapping[str, Any] = field(default_factory=dict)
     valid_where: Mapping[str, Any] = field(default_factory=dict)
     use_images: bool = True
@@ -90,6 +124,10 @@ class DataRecipe:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        files = self.passages is not None and self.questions is not None
+        if [files, bool(self.task), bool(self.mixture)].count(True) != 1:
+            raise InvalidRecipe("[data] needs passages and questions, or task, or mixture: one of the three")
+        self._check_tasks()
         if not self.use_images and not self.use_text:
             raise InvalidRecipe("[data] use_images and use_text are both false: nothing is left to ask with")
         if self.weights and not self.group_by:
@@ -98,6 +136,52 @@ class DataRecipe:
             raise InvalidRecipe("[data] weights must not be negative")
         if self.teacher is not None and self.teacher_column:
             raise InvalidRecipe("[data] teacher and teacher_column are both given; keep the one that holds the scores")
+
+    def _check_tasks(self) -> None:
+        of_files = ("passages", "questions", "valid_questions", "qrels", "valid_qrels")
+        of_one = ("group_by", "weights", "images", "mined", "teacher", "teacher_column")
+        what = "a mixture" if self.mixture else "a task"
+        refused = (*of_files, *of_one) if self.mixture else of_files if self.task else ()
+        given = [name for name in refused if getattr(self, name)]
+        if given:
+            raise InvalidRecipe(f"[data] {', '.join(given)} does not go with {what}")
+        if len({share.task for share in self.mixture}) < len(self.mixture):
+            raise InvalidRecipe("[data] mixture names a task twice; give it one share with the sum of the weights")
+        for share in self.shares:
+            if share.root is None and self.root is None:
+                raise InvalidRecipe(f"[data] root is missing: the folder that holds the data of {share.task!r}")
+            for split in filter(None, (self.split, self.valid_split)):
+                if split not in SPLITS:
+                    raise InvalidRecipe(
+                        f"[data] split and valid_split must be one of {', '.join(SPLITS)}, not {split!r}"
+                    )
+            if self.split not in find_task(share.task).splits:
+                raise InvalidRecipe(f"[data] task {share.task!r} has no split {self.split!r}")
+        if self.valid_split and self.shares and not self.validates:
+            raise InvalidRecipe(f"[data] no task has the split {self.valid_split!r}; leave valid_split out")
+
+    @property
+    def shares(self) -> tuple[TaskShare, ...]:
+        """The tasks that are learned from; none where there are files."""
+        return (TaskShare(self.task, images=self.images, mined=self.mined),) if self.task else self.mixture
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation questions."""
+        tasks = (find_task(share.task) for share in self.shares)
+        return self.valid_questions is not None or any(self.valid_split in task.splits for task in tasks)
+
+    @property
+    def has_mined(self) -> bool:
+        """Whether hard negatives can be drawn."""
+        return self.mined is not None or any(share.mined is not None for share in self.mixture)
+
+    @property
+    def groups(self) -> tuple[str, Mapping[str, float]]:
+        """The metadata key that groups questions into batches, and how often each group's are drawn."""
+        if self.mixture:
+            return "task", {share.task: share.weight for share in self.mixture}
+        return self.group_by, self.weights
 
 
 @dataclass(frozen=True)
@@ -281,9 +365,9 @@ class TrainingRecipe:
         for stage in self.stages():
             if not stage.steps and not stage.epochs:
                 raise InvalidRecipe(f"stage {stage.name!r} has neither steps nor epochs")
-            if self.data.valid_questions is None and stage.evaluate_every:
-                raise InvalidRecipe("evaluate_every needs [data] valid_questions")
-            if self.data.mined is None and any(negatives.mined for negatives in stage.negatives):
+            if stage.evaluate_every and not self.data.validates:
+                raise InvalidRecipe("evaluate_every needs [data] valid_questions, or valid_split of a task")
+            if not self.data.has_mined and any(negatives.mined for negatives in stage.negatives):
                 raise InvalidRecipe("negatives with mined need [data] mined, the run that they are drawn from")
             if (stage.loss.taught or stage.taught_passages) and not (self.data.teacher or self.data.teacher_column):
                 raise InvalidRecipe(

@@ -116,14 +116,14 @@ def ready_stage(
     if data.valid is not None and prepared.valid is not None:
         pictures = prepared.valid_pictures
         valid_queries = _query_side(model, prepared.valid, data.valid, pictures, stage, folder, tick)
-    sampler = QuestionSampler(data.train.groups, batch_size=stage.batch_size, seed=seed, weights=recipe.data.weights)
+    sampler = QuestionSampler(data.train.groups, batch_size=stage.batch_size, seed=seed, weights=recipe.data.groups[1])
     ready = ReadyStage(
         queries=train_queries,
         passages=PassageSide(model, prepared.passages),
         valid_queries=valid_queries,
         frozen=frozen,
         sampler=sampler,
-        negatives=tuple(NegativeSampler(data.passages, spec) for spec in stage.negatives if not spec.mined),
+        negatives=tuple(NegativeSampler(data.training_passages, spec) for spec in stage.negatives if not spec.mined),
         lists=tuple(_list_samplers(data, stage)),
         data=data,
         seed=seed,

@@ -7,7 +7,7 @@ Shapes: Q questions, N passages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,27 +46,43 @@ def validate(
     questions: QuestionSet,
     records: tuple[Passage, ...],
     candidates: np.ndarray,
+    corpora: Mapping[str, np.ndarray],
     recipe: EvaluateRecipe,
     tick: Report,
 ) -> Validation:
-    """Rank the candidates for every question and measure; the model must be in evaluation mode."""
+    """Rank the candidates for every question and measure; the model must be in evaluation mode.
+
+    corpora: where they differ, the passage rows that the questions of each task are ranked among.
+    """
     with torch.no_grad():
         scores_QN = _score_all(queries, passages, candidates, recipe.batch_size, tick)
-    depth = min(len(candidates), max(*recipe.ks, 10))
-    top_QK = torch.from_numpy(scores_QN).topk(depth, dim=1)
-    ids = [records[row].id for row in candidates]
+    rankings = _rank(scores_QN, questions, [records[row].id for row in candidates], candidates, corpora, recipe)
     reports = {}
     for group in sorted(set(questions.groups)):
         rows = [i for i, g in enumerate(questions.groups) if g == group]
-        run = {
-            questions.questions[i].id: [
-                (ids[n], float(score)) for n, score in zip(top_QK.indices[i], top_QK.values[i], strict=True)
-            ]
-            for i in rows
-        }
+        run = {questions.questions[i].id: rankings[i] for i in rows}
         qrels = {questions.questions[i].id: {records[row].id: 1 for row in questions.positives[i]} for i in rows}
         reports[group] = evaluate_run(run, qrels, ks=recipe.ks, num_passages=len(candidates))
     return Validation(float(np.mean([report.value(recipe.measure) for report in reports.values()])), reports)
+
+
+def _rank(
+    scores_QN: np.ndarray,
+    questions: QuestionSet,
+    ids: list[str],
+    candidates: np.ndarray,
+    corpora: Mapping[str, np.ndarray],
+    recipe: EvaluateRecipe,
+) -> list[list[tuple[str, float]]]:
+    """The best candidates of each question among those of its corpus, as (passage id, score)."""
+    columns_of = {task: np.flatnonzero(np.isin(candidates, rows)) for task, rows in corpora.items()}
+    everything = columns_of.get("", np.arange(len(candidates)))
+    rankings = []
+    for question, scores_N in zip(questions.questions, scores_QN, strict=True):
+        columns = columns_of.get(str(question.meta.get("task")), everything)
+        top = torch.from_numpy(scores_N[columns]).topk(min(len(columns), max(*recipe.ks, 10)))
+        rankings.append([(ids[columns[n]], float(s)) for n, s in zip(top.indices.tolist(), top.values, strict=True)])
+    return rankings
 
 
 def _score_all(
