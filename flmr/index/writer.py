@@ -100,7 +100,8 @@ class Writer:
         undo = self._begin()
         total = len(vectors) if isinstance(vectors, Sized) else None
         try:
-            if whole and isinstance(vectors, MultiVectors) and self._manifest.nbits and len(vectors.vectors):
+            known = whole and self._manifest.pool == 1  # pooled rows are known once they have been read
+            if known and isinstance(vectors, MultiVectors) and self._manifest.nbits and len(vectors.vectors):
                 self._manifest = replace(self._manifest, dim=vectors.dim)
                 self._segment = self.new_segment(vectors.dim)
                 self._segment.fit_codec(vectors.vectors, report)

@@ -97,7 +97,8 @@ def test_ids_default_to_running_numbers_or_to_those_of_the_passages(tmp_path: Pa
         assert ix.ids() == ["x", "y"]
 
 
-def test_vectors_may_come_in_any_form_and_give_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", [1, 2])
+def test_vectors_may_come_in_any_form_and_give_the_same_bytes(tmp_path: Path, pool: int) -> None:
     forms: dict[str, Any] = {
         "list": ITEMS,
         "generator": (item for item in ITEMS),
@@ -106,7 +107,7 @@ def test_vectors_may_come_in_any_form_and_give_the_same_bytes(tmp_path: Path) ->
         "strided": [np.asfortranarray(item) for item in ITEMS],
     }
     for name, form in forms.items():
-        Index.create(tmp_path / name, form, iter(IDS), nbits=2).close()
+        Index.create(tmp_path / name, form, iter(IDS), nbits=2, pool=pool).close()
     first = files_of(tmp_path / "list")
     for name in forms:
         assert files_of(tmp_path / name) == first
