@@ -50,6 +50,7 @@ class IndexRecipe:
 
     encoder is a name that `flmr.load_encoder` knows; checkpoint is a folder, relative to the recipe; at most one of
     them is given.  images: where relative image paths of the passages start, by default their file's folder.
+    pool: one row is stored for every 2, 3, ... of a passage.
     """
 
     passages: Path
@@ -59,6 +60,7 @@ class IndexRecipe:
     nbits: int = 2
     batch_size: int = DEFAULT_BATCH
     keep_vectors: bool = False
+    pool: int = 1
     seed: int = 0
     evaluate: dict[str, QuestionSet] = field(default_factory=dict)
 
@@ -77,12 +79,19 @@ def index_recipe(
     *,
     encoder: str | None = None,
     nbits: int | None = None,
+    pool: int | None = None,
     batch_size: int | None = None,
     images: Path | None = None,
 ) -> IndexRecipe:
     """The recipe of a TOML file, or of a passage file alone; what is given here overrides what the file says."""
     recipe = load_recipe(source, IndexRecipe) if source.suffix == ".toml" else IndexRecipe(passages=source)
-    given: dict[str, Any] = {"encoder": encoder, "nbits": nbits, "batch_size": batch_size, "images": images}
+    given: dict[str, Any] = {
+        "encoder": encoder,
+        "nbits": nbits,
+        "pool": pool,
+        "batch_size": batch_size,
+        "images": images,
+    }
     if encoder is not None:
         recipe = replace(recipe, checkpoint=None)
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})

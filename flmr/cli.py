@@ -106,6 +106,9 @@ def index(
     out: Annotated[Path, typer.Option(metavar="DIR", help="the folder of the new index")],
     encoder: EncoderName = None,
     nbits: Annotated[int | None, typer.Option(help="bits a dimension: 0 (float16), 1, 2, 3, 4 or 8; default 2")] = None,
+    pool: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="store one row for every N of a passage; default 1: all")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="passages encoded at once; default 128")] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
     resume: Annotated[
@@ -119,7 +122,7 @@ def index(
     from flmr.build import Account, index_recipe
     from flmr.retriever import build_from_recipe
 
-    recipe = index_recipe(source, encoder=encoder, nbits=nbits, batch_size=batch_size, images=images)
+    recipe = index_recipe(source, encoder=encoder, nbits=nbits, pool=pool, batch_size=batch_size, images=images)
     account, started = Account(), time.perf_counter()
     try:
         retriever = build_from_recipe(

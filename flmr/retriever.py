@@ -57,6 +57,7 @@ class Retriever:
         nbits: int = 2,
         batch_size: int = DEFAULT_BATCH,
         keep_vectors: bool = False,
+        pool: int = 1,
         seed: int = 0,
         image_folder: str | Path | None = None,
         overwrite: bool = False,
@@ -71,8 +72,9 @@ class Retriever:
         Encoded batches are kept in `PATH.encoding` until the index stands, and a build that was interrupted is taken up
         there: the index is the same as that of an uninterrupted one.  resume=True also opens an index that stands
         already, and refuses to start again where another encoder or batch size was at work.
+        nbits, keep_vectors, pool, seed: how rows are stored, see `Index.create`.
         Bad lines and unreadable images are left out and entered in `account`; strict=True raises instead.
-        Raises AlreadyExists, InvalidInput (nothing to index, a wrong nbits), DuplicateId, StorageError.
+        Raises AlreadyExists, InvalidInput (nothing to index, a wrong nbits or pool), DuplicateId, StorageError.
         """
         path = Path(path)
         if (path / "manifest.json").exists() and not overwrite:
@@ -102,6 +104,7 @@ class Retriever:
                     (passage for passage, _ in for_passages),
                     nbits=nbits,
                     keep_vectors=keep_vectors,
+                    pool=pool,
                     seed=seed,
                     overwrite=overwrite,
                     resume=True,
@@ -241,7 +244,7 @@ class Retriever:
         """Which rows of the query matched which rows of the passage, as the index stores them.
 
         hit: a hit, or the id of a passage.  The row maxima sum to the score of the search.
-        Raises UnknownId, and InvalidInput where the index stores no passage text.
+        Raises UnknownId, and InvalidInput where the index stores no passage text or pooled rows.
         """
         (asked,) = _as_queries(query)
         passage_id = hit if isinstance(hit, str) else hit.id
@@ -250,6 +253,12 @@ class Retriever:
         passage_text, passage_rows, _ = self.encoder.explain_passage(passage)
         stored_TD = self.index.vectors(passage_id)
         if len(stored_TD) != len(passage_rows):
+            pool = self.index.info()["pool"]
+            if pool > 1 and len(stored_TD) == -(-len(passage_rows) // pool):
+                raise InvalidInput(
+                    f"passage {passage_id!r} has {len(passage_rows)} rows of which {len(stored_TD)} were made"
+                    f" (pool={pool}), so which one matched is not known: build the index with pool=1 to explain hits"
+                )
             raise InvalidInput(
                 f"passage {passage_id!r} has {len(stored_TD)} rows in the index but its text now gives"
                 f" {len(passage_rows)}; build the index again"
@@ -343,6 +352,7 @@ def build_from_recipe(
         nbits=recipe.nbits,
         batch_size=recipe.batch_size,
         keep_vectors=recipe.keep_vectors,
+        pool=recipe.pool,
         seed=recipe.seed,
         image_folder=recipe.images,
         overwrite=overwrite,

@@ -104,6 +104,29 @@ def test_index_tells_what_it_stored(kb: Path, ask: Ask, tmp_path: Path, tiny_che
     assert again["items"] == 4
 
 
+def test_pooled_index_pools_what_is_added(
+    kb: Path,
+    ask: Ask,
+    mistake: Callable[..., str],
+    tmp_path: Path,
+    tiny_checkpoint: Path,  # noqa: F811
+) -> None:
+    out, encoder = tmp_path / "i", ("--encoder", tiny_checkpoint)
+    all_rows = ask("info", kb / "index")["vectors"]
+    document = ask("index", kb / "passages.jsonl", "--out", out, *encoder, "--pool", 2)
+    assert document["pool"] == 2 and document["vectors"] < all_rows  # type: ignore[operator]
+    (tmp_path / "more.jsonl").write_text('{"id": "more", "text": "a rose is a red flower"}\n')
+    ask("add", out, tmp_path / "more.jsonl")
+    with Index.open(out) as opened, Index.open(kb / "index") as full:
+        assert len(opened.vectors("rose")) == -(-len(full.vectors("rose")) // 2)
+        assert len(opened.vectors("more")) <= len(opened.vectors("rose"))
+    assert ask("search", out, "--text", "red flower", "-k", 1)["hits"]
+    assert "(pool=2)" in mistake("explain", out, "--text", "red flower", "--id", "rose")
+    assert "pool must be a whole number" in mistake(
+        "index", kb / "passages.jsonl", "--out", tmp_path / "j", *encoder, "--pool", 65
+    )
+
+
 def test_failed_build_can_be_run_again_and_resumed(
     kb: Path,
     ask: Ask,

@@ -339,16 +339,29 @@ def test_explanation_by_id_finds_score_and_rank(built: Retriever) -> None:
         built.explain("red", "nowhere")
 
 
+def test_retriever_of_pooled_rows_finds_and_adds_but_does_not_explain(tmp_path: Path, encoder: HashEncoder) -> None:
+    with Retriever.build(PASSAGES[:4], tmp_path / "kb", encoder, pool=2) as retriever:
+        retriever.add(PASSAGES[4:])
+        for passage in PASSAGES:
+            rows = len(encoder.explain_passage(passage)[1])
+            assert len(retriever.index.vectors(passage.id)) == -(-rows // 2) < rows
+        assert retriever.search("burns", 1)[0][0].id == "coal"
+        with pytest.raises(InvalidInput, match=r"of which \d were made \(pool=2\).*build the index with pool=1"):
+            retriever.explain("burns", "coal")
+
+
 def test_recipe_names_passages_and_encoder_relative_to_itself(tmp_path: Path) -> None:
     recipe = tmp_path / "kb.toml"
     recipe.write_text(
-        'passages = "p.jsonl"\ncheckpoint = "runs/x"\nnbits = 4\n[evaluate.test]\nquestions = "q.jsonl"\nks = [1, 5]\n'
+        'passages = "p.jsonl"\ncheckpoint = "runs/x"\nnbits = 4\npool = 3\n'
+        '[evaluate.test]\nquestions = "q.jsonl"\nks = [1, 5]\n'
     )
     loaded = index_recipe(recipe)
     assert loaded.passages == tmp_path / "p.jsonl" and loaded.encoder_name == str(tmp_path / "runs" / "x")
     assert loaded.evaluate["test"].ks == (1, 5)
     changed = index_recipe(recipe, encoder="bundled", nbits=2)
     assert (changed.encoder_name, changed.nbits, changed.passages) == ("bundled", 2, loaded.passages)
+    assert (loaded.pool, changed.pool, index_recipe(recipe, pool=2).pool) == (3, 3, 2)
     assert index_recipe(tmp_path / "p.jsonl").encoder_name == "LinWeizheDragon/PreFLMR_ViT-L"
     recipe.write_text('passages = "p.jsonl"\nnbit = 4\n')
     with pytest.raises(InvalidRecipe, match="unknown key 'nbit'; did you mean 'nbits'"):
@@ -359,9 +372,9 @@ def test_recipe_names_passages_and_encoder_relative_to_itself(tmp_path: Path) ->
 
 def test_recipe_is_kept_in_the_index(tmp_path: Path, tiny_checkpoint: Path) -> None:  # noqa: F811
     write_passages(tmp_path / "p.jsonl", [{"id": "a", "text": "a b c"}])
-    recipe = IndexRecipe(tmp_path / "p.jsonl", checkpoint=tiny_checkpoint, nbits=8)
+    recipe = IndexRecipe(tmp_path / "p.jsonl", checkpoint=tiny_checkpoint, nbits=8, pool=2)
     with build_from_recipe(recipe, tmp_path / "kb") as retriever:
-        assert retriever.index.info()["nbits"] == 8
+        assert (retriever.index.info()["nbits"], retriever.index.info()["pool"]) == (8, 2)
         assert retriever.index.encoder is not None
         assert retriever.index.encoder["fingerprint"] == retriever.encoder.fingerprint
     with Retriever.open(tmp_path / "kb") as opened:
