@@ -3,7 +3,7 @@
 Knows codecs and vectors that are to be encoded.  Knows nothing of files or commits.
 
 Old centroids keep their places, and rotation and scales stay: what was encoded before is valid with the grown codec.
-Nothing is decoded to be encoded again, which would lose as much once more as the first encoding has lost.
+Nothing is decoded for it to be encoded again, which would lose as much once more as the first encoding has lost.
 
 Shapes: S sampled vectors, T vectors, D dimension, K centroids.
 """
@@ -49,14 +49,13 @@ def grown(
     if codec.residual is None or not len(sample_SD):
         return codec
     distances_S = codec.distances(sample_SD, threads=threads)
-    drift = float(distances_S.mean(dtype=np.float64)) / max(codec.residual, float(np.finfo(np.float32).tiny))
     far = np.flatnonzero(distances_S > codec.residual)
     total = codec.fitted_on + num_vectors
     wanted = round(DENSITY * num_centroids(total, total) * num_vectors / total)
     wanted = min(wanted, MAX_CENTROIDS - len(codec.centroids_KD), len(far) // LEAST_PER_CENTROID)
-    if drift < DRIFTED or wanted < 1:
+    if not drifted(distances_S, codec.residual) or wanted < 1:
         return codec
-    log.info("new vectors lie %.2f times as far from their centroids as usual: %d more", drift, wanted)
+    log.info("%d new vectors lie far from their centroids: %d more", num_vectors, wanted)
     added_KD, scales_K = round_rows(
         kmeans(codec.rotate(sample_SD[far]), wanted, seed=seed, threads=threads, report=report)
     )
@@ -66,6 +65,11 @@ def grown(
         centroid_scales_K=np.concatenate([codec.centroid_scales_K, scales_K]),
         fitted_on=total,
     )
+
+
+def drifted(distances_S: np.ndarray, residual: float) -> bool:
+    """Whether vectors lie so much farther from their centroids than those that a codec was fitted to."""
+    return float(distances_S.sum(dtype=np.float64)) > DRIFTED * residual * len(distances_S)
 
 
 def extends(codec: Codec, other: Codec) -> bool:

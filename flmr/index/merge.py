@@ -1,21 +1,24 @@
 """Compaction: many segments become one, and deleted items give their space back.
 
 Knows how to copy what is alive from segments into a new one.  Knows nothing of commits beyond asking for one.
-Codes are copied as they are; only items of a segment with another codec are encoded anew, from the kept vectors where
-there are any.
+Codes are copied as they are; only items of a segment with another codec are encoded anew.  Where float16 vectors are
+kept and lie too far from their centroids, a codec is fitted to them and all is encoded anew, as by a fresh build.
+
+Shapes: N items that are alive, S sampled vectors, D dimension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from flmr.index.codec import Codec
+from flmr.index.codec import Codec, sample_size
+from flmr.index.drift import drifted
 from flmr.index.format import VECTORS
 from flmr.index.passages import Row
-from flmr.index.segment_writer import Report, SegmentWriter
+from flmr.index.segment_writer import REFIT_GROWTH, Report, SegmentWriter, Settings, sample_rows
 from flmr.index.snapshot import View
 from flmr.index.source import ITEMS_PER_BATCH, rows_per_batch
 from flmr.index.writer import Writer
@@ -28,8 +31,8 @@ def merge(writer: Writer, report: Report) -> bool:
     if len(base.views) < 2 and not any(view.record.alive_file for view in base.views):
         return False
     target = writer.new_segment(base.manifest.dim)
-    target.use_codec(_codec_for_all(writer))
     try:
+        target.use_codec(_codec_for_all(writer, target.settings))
         done = 0
         for view in base.views:
             for first, end, passages in _runs(view, rows_per_batch(base.manifest.dim, target.settings.memory_bytes)):
@@ -43,11 +46,37 @@ def merge(writer: Writer, report: Report) -> bool:
     return True
 
 
-def _codec_for_all(writer: Writer) -> Codec | None:
-    """The best codec of the index if it can encode what any other has encoded, else None: one is to be fitted."""
-    best = writer.best_codec()
+def _codec_for_all(writer: Writer, settings: Settings) -> Codec | None:
+    """The best codec of the index if it fits all that is alive, else None: one is to be fitted."""
+    best, total = writer.best_codec(), writer.base.manifest.vectors
     widths = [codec.scale_table[-1] for codec in writer.base.codecs.values()]
-    return best if best is None or best.scale_table[-1] >= max(widths) else None
+    if best is None or best.scale_table[-1] < max(widths):
+        return None
+    if settings.keep_vectors and best.residual is not None and total:
+        rows_S = sample_rows(total, sample_size(total, settings.dim, settings.memory_bytes), settings.seed)
+        if total >= REFIT_GROWTH * best.fitted_on or drifted(_distances(writer.base.views, rows_S), best.residual):
+            return None
+    return best
+
+
+def _distances(views: Iterable[View], rows_S: np.ndarray) -> np.ndarray:
+    """Squared residuals, as they are stored, of kept vectors by their numbers among all that are alive: (S,) float32.
+
+    rows_S: int64, rising.
+    """
+    found, before = [np.empty(0, np.float32)], 0
+    for view in views:
+        segment, alive_N = view.segment, view.alive_rows.astype(np.int64)
+        ends_N = before + np.cumsum(segment.offsets[alive_N + 1] - segment.offsets[alive_N])
+        low, before = before, int(ends_N[-1]) if len(ends_N) else before
+        here_S = rows_S[slice(*np.searchsorted(rows_S, (low, before)))]
+        if len(here_S) and segment.codec is not None:
+            items = np.searchsorted(ends_N, here_S, side="right")
+            places = segment.offsets[alive_N[items] + 1] - (ends_N[items] - here_S)
+            residuals_SD = segment.codec.rotate(segment.array(VECTORS)[places])
+            residuals_SD -= segment.codec.nearest(segment.codes(places))
+            found.append(np.einsum("sd,sd->s", residuals_SD, residuals_SD))
+    return np.concatenate(found)
 
 
 def _runs(view: View, max_rows: int) -> Iterator[tuple[int, int, list[Row] | None]]:

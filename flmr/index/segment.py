@@ -139,9 +139,9 @@ class Segment:
 
     def encoded(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Codes, packed residuals and scales of rows first..end; raises CorruptIndex where a code cannot be."""
-        return self._codes(slice(first, end)), self._arrays[RESIDUALS][first:end], self._arrays[SCALES][first:end]
+        return self.codes(slice(first, end)), self._arrays[RESIDUALS][first:end], self._arrays[SCALES][first:end]
 
-    def _codes(self, rows: slice | np.ndarray) -> np.ndarray:
+    def codes(self, rows: slice | np.ndarray) -> np.ndarray:
         """Codes of rows; raises CorruptIndex where one cannot be."""
         codes_T = self._arrays[CODES][rows]
         if len(codes_T) and int(codes_T.max()) >= self.layout.centroids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,11 +53,16 @@ def test_vectors_of_a_new_topic_are_stored_as_well_as_the_first(tmp_path: Path) 
         assert all(hits[i][0] == str(400 + i) for i in range(20))
 
 
-def test_more_of_the_same_does_not_grow_centroids(tmp_path: Path) -> None:
+def one_topic() -> list[np.ndarray]:
+    """800 items of 40 rows, 32-d, all from the same 600 words."""
     rng = np.random.default_rng(5)
     words = rng.standard_normal((600, 32))
     rows = words[rng.integers(0, 600, (800, 40))] + 0.3 * rng.standard_normal((800, 40, 32))
-    items = list(rows.astype(np.float32))
+    return list(rows.astype(np.float32))
+
+
+def test_more_of_the_same_does_not_grow_centroids(tmp_path: Path) -> None:
+    items = one_topic()
     with Index.create(tmp_path / "ix", items[:600]) as ix:
         before = centroids_of(ix)
         for first in range(600, 800, 50):
@@ -90,3 +96,72 @@ def test_deleting_and_updating_over_grown_codecs_leaves_a_sound_index(tmp_path: 
         assert ix.verify() == [] and len(ix) == 90
         found = ix.search([topic(3, 20)[7]], 1)[0]
         assert found[0].id == "107"
+
+
+def encoding_of(ix: Index) -> list[bytes]:
+    """The codec and the codes of an index of one segment."""
+    (segment,) = (view.segment for view in ix._open().views)
+    assert segment.codec is not None
+    codes = [array.tobytes() for array in segment.encoded(0, segment.layout.vectors)]
+    return [segment.codec.centroids_KD.tobytes(), segment.codec.scale_table.tobytes(), *codes]
+
+
+def recall_of(ix: Index, queries: list[np.ndarray]) -> float:
+    """Share of the exact ten best that are found where few items get an estimate: what the codes alone are worth."""
+    truth = ix.search(queries, 10, params=EXACT)
+    found = ix.search(queries, 10, params=SearchParams(candidates=20))
+    shares = [len({hit.id for hit in a} & {hit.id for hit in b}) for a, b in zip(truth, found, strict=True)]
+    return float(np.mean(shares)) / 10
+
+
+def rows_of(items: list[np.ndarray]) -> list[np.ndarray]:
+    """Each row as an item of its own."""
+    return [row[None] for item in items for row in item]
+
+
+def add_bit_by_bit(ix: Index, items: list[np.ndarray]) -> None:
+    """Commits of seven rows: too few for a centroid of their own."""
+    for first in range(0, len(items), 7):
+        ix.add(items[first : first + 7])
+        ix.commit()
+
+
+@pytest.mark.parametrize("memory_limit", [None, 1 << 20])
+def test_merging_kept_vectors_that_drifted_is_a_fresh_build(tmp_path: Path, memory_limit: int | None) -> None:
+    items = topic(1, 20) + rows_of(topic(2, 5))
+    how: dict[str, Any] = {"keep_vectors": True, "nbits": 1, "memory_limit": memory_limit}
+    with Index.create(tmp_path / "ix", items[:20], **how) as ix:
+        before = centroids_of(ix)
+        add_bit_by_bit(ix, items[20:])
+        assert centroids_of(ix) == before
+        ix.delete([str(i) for i in range(0, len(items), 3)])
+        ix.merge()
+        assert ix.verify() == [] and len(ix) == 46 and len(ix._open().codecs) == 1
+        left = [i for i in range(len(items)) if i % 3]
+        with Index.create(tmp_path / "fresh", [items[i] for i in left], map(str, left), **how) as fresh:
+            assert encoding_of(ix) == encoding_of(fresh)
+        codecs = list(ix._open().manifest.codecs)
+        ix.delete(["1"])
+        ix.merge()
+        assert list(ix._open().manifest.codecs) == codecs  # now it fits
+
+
+def test_merging_kept_vectors_finds_what_a_drifted_codec_misses(tmp_path: Path) -> None:
+    items = topic(1, 30) + rows_of(topic(2, 14))
+    queries = items[30::2]
+    with Index.create(tmp_path / "ix", items[:30], keep_vectors=True, nbits=1) as ix:
+        add_bit_by_bit(ix, items[30:])
+        before = recall_of(ix, queries)
+        ix.merge()
+        with Index.create(tmp_path / "fresh", items, keep_vectors=True, nbits=1) as fresh:
+            assert recall_of(ix, queries) == recall_of(fresh, queries) > before + 0.1, before
+
+
+def test_merging_kept_vectors_that_their_codec_fits_copies_codes(tmp_path: Path) -> None:
+    items = one_topic()
+    with Index.create(tmp_path / "ix", items[:600], keep_vectors=True) as ix:
+        codec = list(ix._open().manifest.codecs)
+        ix.add(items[600:])
+        ix.commit()
+        ix.merge()
+        assert ix.info()["segments"] == 1 and list(ix._open().manifest.codecs) == codec
