@@ -1,7 +1,6 @@
 """The inverted lists of a segment: for each centroid, the items that have a vector there, as gaps in a few bytes.
 
-Knows codes, offsets and LEB128: a number is written seven bits a byte, the lowest first, all bytes but the last with
-their high bit set.  A list is its first item, then the differences from item to item.  Knows nothing of files.
+Knows codes, offsets and how a list is written (see flmr.ops.probe).  Knows nothing of files.
 
 Shapes: N items, T vectors, K centroids.
 """
@@ -12,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flmr.errors import CorruptIndex
+from flmr.errors import CorruptIndex, InvalidInput
+from flmr.ops.probe import MAX_BYTES, decode_numbers
 
 BYTES_PER_ROW = 64  # int64 codes, items and pairs, and what sorting them needs
-MAX_BYTES = 5  # of a number below 2**32
 
 
 def list_sizes(codes_T: np.ndarray, offsets_N1: np.ndarray, num_centroids: int, memory_bytes: int) -> np.ndarray:
@@ -62,18 +61,14 @@ def read_lists(blob: np.ndarray, offsets_K1: np.ndarray, first: int, end: int) -
     offsets = np.asarray(offsets_K1[first : end + 1], np.int64)
     if offsets[0] < 0 or offsets[-1] > len(blob) or (np.diff(offsets) < 0).any():
         raise CorruptIndex(f"the offsets of lists {first} to {end} do not rise within {len(blob):,} bytes")
-    part = np.asarray(blob[offsets[0] : offsets[-1]])
-    stops = np.flatnonzero(part < 128) + 1
-    starts = np.concatenate(([0], stops[:-1])) if len(stops) else stops
-    lengths = stops - starts
+    try:
+        gaps, stops = decode_numbers(np.asarray(blob[offsets[0] : offsets[-1]]))
+    except InvalidInput as error:
+        raise CorruptIndex(f"lists {first} to {end}: {error}") from error
     counts = np.diff(np.searchsorted(stops, offsets - offsets[0], side="right"))
     ends = (offsets[1:] - offsets[0])[np.diff(offsets) > 0]
-    if not np.isin(ends, stops).all() or lengths.max(initial=0) > MAX_BYTES:
-        raise CorruptIndex(f"the lists {first} to {end} hold numbers that do not end")
-    gaps = np.zeros(len(stops), np.int64)
-    for byte in range(int(lengths.max(initial=0))):
-        has = lengths > byte
-        gaps[has] |= (part[starts[has] + byte].astype(np.int64) & 127) << (7 * byte)
+    if not np.isin(ends, stops).all():
+        raise CorruptIndex(f"lists {first} to {end}: a number goes on into the next list")
     firsts = (np.cumsum(counts) - counts)[counts > 0]
     inner = np.ones(len(gaps), bool)
     inner[firsts] = False

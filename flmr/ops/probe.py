@@ -17,6 +17,8 @@ from flmr.errors import InvalidInput
 from flmr.ops import native
 from flmr.ops.arrays import Array, ready, same
 
+MAX_BYTES = 5  # of a number below 2**32
+
 
 def probe(
     centroid_scores_QK: Array,
@@ -56,14 +58,25 @@ def probe_reference(
 
 
 def decode_list(stored: Array) -> NDArray[np.int64]:
-    """The items of one list, ascending: int64.  stored: its bytes, uint8."""
-    ends = np.flatnonzero(stored < 128)
-    starts = np.concatenate(([0], ends + 1))[: len(ends)]
+    """The items of one list, ascending: int64.  stored: its bytes, uint8.  Raises InvalidInput."""
+    return np.cumsum(decode_numbers(stored)[0])
+
+
+def decode_numbers(stored: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers that stand one after another, and where each of them ends: int64 both.
+
+    stored: uint8.  Raises InvalidInput where a number does not end within the bytes of the largest.
+    """
+    ends = np.flatnonzero(stored < 128) + 1
+    starts = np.concatenate(([0], ends))[:-1]
+    lengths = ends - starts
+    if ends[-1:].sum() != len(stored) or lengths.max(initial=0) > MAX_BYTES:
+        raise InvalidInput("a number does not end")
     numbers = np.zeros(len(ends), np.int64)
-    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        for place, byte in enumerate(stored[start : end + 1].tolist()):
-            numbers[number] |= (byte & 127) << (7 * place)
-    return np.cumsum(numbers)
+    for byte in range(int(lengths.max(initial=0))):
+        has = lengths > byte
+        numbers[has] |= (stored[starts[has] + byte].astype(np.int64) & 127) << (7 * byte)
+    return numbers, ends
 
 
 def _checked_lists(

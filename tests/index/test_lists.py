@@ -66,6 +66,15 @@ def test_bytes_that_are_no_lists_are_refused_and_others_rise(blob: bytes, cut: i
         assert (np.diff(part) > 0).all() and (part >= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("blob", "words"),
+    [([3, 130, 1], "goes on into the next list"), ([3, 1, 130], "not end"), ([255] * 6 + [1], "not end")],
+)
+def test_numbers_that_do_not_end_with_their_list_are_refused(blob: list[int], words: str) -> None:
+    with pytest.raises(CorruptIndex, match=f"lists 0 to 2: .*{words}"):
+        read_lists(np.array(blob, np.uint8), np.array([0, 2, len(blob)], np.int64), 0, 2)
+
+
 def test_wrong_offsets_are_refused() -> None:
     for bad in ([0, 5, 3], [-1, 2, 3], [0, 1, 4]):
         with pytest.raises(CorruptIndex, match="rise"):
