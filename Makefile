@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install -q
 NATIVE := setup.py CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: setup demo test test-slow check format lint types bench clean soak fuzz asan tsan
+.PHONY: setup demo test test-slow check format lint types bench clean soak fuzz asan tsan neon
 
 setup: $(STAMP)
 
@@ -65,9 +65,9 @@ ASAN = $(call UNDER,build/asan) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)"
 TSAN = $(call UNDER,build/tsan) TSAN_OPTIONS=exitcode=66 \
 	LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)"
+CMAKE = $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
 define build
-	CXXFLAGS="$(3)" $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -S . -B build/$(1)/cmake \
-		-DFLMR_SANITIZE=$(2) -DFLMR_OUTPUT=$(CURDIR)/build/$(1)/flmr -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	CXXFLAGS="$(3)" $(CMAKE) -S . -B build/$(1)/cmake -DFLMR_SANITIZE=$(2) -DFLMR_OUTPUT=$(CURDIR)/build/$(1)/flmr
 	$(BIN)/cmake --build build/$(1)/cmake --target fuzz $(4)
 	mkdir -p build/$(1)/flmr
 	find build/$(1)/flmr -name '*.py' -delete
@@ -99,6 +99,24 @@ fuzz: setup
 	build/coverage/cmake/fuzz --count 20000
 	cd build/coverage/cmake && gcov -n -r -s $(CURDIR) $$(find . -path '*flmr_cpu*' -name '*.gcda') \
 		| grep -A1 "^File 'csrc" | grep -v '^--' | paste - -
+
+# The kernels for 64-bit Arm in an emulator: NEON against scalar code, and the digest of both against this processor's.
+NEON_COUNT ?= 20000
+CROSS := -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	-DCMAKE_EXE_LINKER_FLAGS=-static
+neon: setup
+ifeq ($(and $(shell which aarch64-linux-gnu-g++ 2>/dev/null),$(shell which qemu-aarch64 2>/dev/null)),)
+	@echo "neon: skipped, nothing was tried: install g++-aarch64-linux-gnu and qemu-user (Debian's names)"
+else
+	$(CMAKE) -S . -B build/neon/arm $(CROSS)
+	$(CMAKE) -S . -B build/neon/here
+	$(BIN)/cmake --build build/neon/arm --target fuzz
+	$(BIN)/cmake --build build/neon/here --target fuzz
+	qemu-aarch64 build/neon/arm/fuzz --count $(NEON_COUNT) | tee build/neon/arm.json
+	grep -q 'scalar neon' build/neon/arm.json
+	build/neon/here/fuzz --count $(NEON_COUNT) > build/neon/here.json
+	test "$$(grep digest build/neon/arm.json)" = "$$(grep digest build/neon/here.json)"
+endif
 
 clean:
 	rm -rf $(VENV) build dist demo runs *.egg-info flmr/*.so

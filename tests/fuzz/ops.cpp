@@ -3,7 +3,8 @@
 // An execution draws one op and its arrays from a seed, each array in a heap block of its exact size, so that a sanitizer
 // sees the first byte read beyond it.  The op runs on every instruction set and several numbers of threads.  What must
 // hold: an op refuses if and only if something it would follow is out of range; all runs agree, those with vector
-// instructions to the bit.  Built with a sanitizer by `make fuzz`, `make asan` and `make tsan`.
+// instructions to the bit.  Built with a sanitizer by `make fuzz`, `make asan` and `make tsan`; `make neon` runs it in an
+// emulator of another processor, whose digest of all results that are promised to the bit must be this one's.
 //
 //   fuzz [--seconds S] [--count N] [--seed S] [--callers T]     T threads make the same call on the same arrays at once
 //   fuzz --overrun | --race     do what the sanitizer is there for, to prove that it would see it
@@ -137,6 +138,15 @@ struct Outcome {
 
 std::map<std::string, int64_t> counts;
 uint64_t current = 0;
+uint64_t digest = 0xCBF29CE484222325u;  // FNV-1a
+
+void digest_of(const std::vector<float>& values) {
+  for (const float value : values) {
+    uint32_t word = 0x7FC00000u;  // any NaN
+    if (!std::isnan(value)) std::memcpy(&word, &value, sizeof word);
+    digest = (digest ^ word) * 0x100000001B3u;
+  }
+}
 
 [[noreturn]] void fail(const std::string& op, const std::string& what) {
   std::fprintf(stderr, "fuzz: seed %llu, %s: %s\n", static_cast<unsigned long long>(current), op.c_str(), what.c_str());
@@ -208,6 +218,7 @@ void everywhere(const std::string& op, bool sound, Agree agree, int callers,
     if (first.size() > least && !same_bits(first[least].values, first.back().values))
       fail(op, isa + " differs from " + isas[least]);
   }
+  if (agree == Agree::kAll || agree == Agree::kVectors) digest_of(first.back().values);
   ++counts[op + (sound ? " accepted" : " refused")];
 }
 
@@ -219,7 +230,8 @@ std::vector<float> listed_numbers(const T* values, int64_t count) {
 }
 
 Array<uint32_t> wanted_items(Random& random, int64_t num_items) {
-  return numbers_below<uint32_t>(random, random.below(40), num_items, random.one_in(6) || num_items == 0);
+  const int64_t count = random.below(40);  // drawn first: compilers differ in which argument they work out first
+  return numbers_below<uint32_t>(random, count, num_items, random.one_in(6) || num_items == 0);
 }
 
 // Codes as an index stores them, with what they mean.
@@ -630,6 +642,9 @@ int main(int argc, char** argv) {
   while ((count == 0 || done < count) && (seconds <= 0 || elapsed() < seconds)) execute(seed + done++, callers);
   std::printf("{\"campaign\": \"kernels\", \"executions\": %llu, \"first_seed\": %llu, \"seconds\": %.1f",
               static_cast<unsigned long long>(done), static_cast<unsigned long long>(seed), elapsed());
+  std::printf(",\n \"instruction sets\": \"");
+  for (const std::string& name : flmr::simd_names()) std::printf("%s ", name.c_str());
+  std::printf("\",\n \"digest\": \"%016llx\"", static_cast<unsigned long long>(digest));
   for (const auto& [name, times] : counts) std::printf(",\n \"%s\": %lld", name.c_str(), static_cast<long long>(times));
   std::printf("}\n");
   return 0;
