@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reliability import damage, hostile, kills, random_operations, readers
+from reliability import damage, hostile, kills, memory, random_operations, readers
 
 CAMPAIGNS: Mapping[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "damage": (damage.campaign, "bits flipped, ends cut off: refused at open or reported by verify"),
     "kills": (kills.campaign, "kill -9 while writing, reopened by another process"),
     "operations": (random_operations.campaign, "random operations against a dict and brute force"),
     "readers": (readers.campaign, "32 readers while a writer writes and is killed"),
+    "memory": (memory.campaign, "an index of --count MB searched in a quarter of it, and by eight processes at once"),
     "hostile": (hostile.campaign, "right checksums, wrong contents: refused or answered, never a crash"),
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from reliability import memory
 
 TESTS = ROOT / "tests"
 PATH = os.pathsep.join(
@@ -64,6 +65,14 @@ def test_readers_see_committed_states_while_writers_write_and_are_killed(tmp_pat
     assert figures["readers"] == 32
     # How many commits fit in beside 32 readers is the machine's matter; that there was one is ours.
     assert figures["answers"] > 32 and figures["commits"] >= 1 and figures["lock_refused"] > 0
+
+
+def test_a_search_runs_in_a_quarter_of_the_index_and_processes_share_one_copy(tmp_path: Path) -> None:
+    if hindrance := memory.hindrance(tmp_path):
+        pytest.skip(hindrance)
+    figures = run_campaign("memory", "--count", 96, folder=tmp_path)
+    assert figures["limit: peak_mb"] <= figures["limit_mb"] + 0.1 < figures["index_mb"] / 3.9
+    assert figures["maps of all: pss_mb"] < 1.05 * figures["index_mb"] < figures["maps of all: rss_mb"] / 6
 
 
 def test_a_campaign_says_what_it_found(tmp_path: Path) -> None:
