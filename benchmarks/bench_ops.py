@@ -31,6 +31,7 @@ from flmr.ops import native
 from flmr.ops.assign import assign, assign_rounded, round_rows
 from flmr.ops.coded import Codebook, Coded, estimate, query_table, rough, score_codes
 from flmr.ops.maxsim import maxsim
+from flmr.ops.multiply import multiply
 from flmr.ops.probe import probe
 from flmr.ops.score import score_flat
 from flmr.ops.topk import topk
@@ -179,6 +180,9 @@ def bench_build(rng: np.random.Generator, run: Run, count: int = 20_000) -> None
         "numpy": lambda: (half_norms - vectors @ centroids.T).argmin(axis=1),
     }
     run.measure(f"assign {count} vectors", flops, paths, repeats=3)
+    rotation = normal(rng, DIM)
+    paths = {"native": lambda: multiply(vectors, rotation, **run.how), "numpy": lambda: vectors @ rotation.T}
+    run.measure(f"multiply {count} vectors", 2.0 * count * DIM * DIM, paths, repeats=3)
     table = scale_table(1.0)
     for nbits in (2, 4, 8):
         packed, codes = quantize(vectors, table, nbits=nbits, **run.how)

@@ -116,6 +116,15 @@ void means(Vectors vectors, In<uint16_t, 1> codes, Out<float, 2> means, Out<int6
   flmr::means(rows, codes.data(), size(means, 0), means.data(), counts.data(), run);
 }
 
+void multiply(Vectors vectors, Vectors rows, Out<float, 2> out, int threads, const std::string& isa) {
+  const flmr::Rows left = rows_of(vectors), right = rows_of(rows);
+  need(left.dim == right.dim, "vectors and rows disagree in D");
+  need(size(out, 0) == left.count && size(out, 1) == right.count, "the result has the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::multiply(left, right, out.data(), run);
+}
+
 void need_levels(const In<int8_t, 1>& levels, int nbits) {
   need(levels.shape(0) == (nbits == 8 ? 256 : 64), "there must be 64 levels, or 256 at 8 bits");
 }
@@ -298,6 +307,8 @@ NB_MODULE(_native, m) {
         "codes"_a.noconvert(), "distances"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("means", &means, "vectors"_a.noconvert(), "codes"_a.noconvert(), "means"_a.noconvert(),
         "counts"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("multiply", &multiply, "vectors"_a.noconvert(), "rows"_a.noconvert(), "out"_a.noconvert(), "threads"_a,
+        "isa"_a);
   m.def("trellis_quantize", &trellis_quantize, "residuals"_a.noconvert(), "levels"_a.noconvert(), "spread"_a, "nbits"_a,
         "scale_table"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("trellis_unpack", &trellis_unpack, "packed"_a.noconvert(), "nbits"_a, "levels"_a.noconvert(),

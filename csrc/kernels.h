@@ -89,6 +89,9 @@ void assign_rounded(const Rows& vectors, const int8_t* centroids, const float* s
 // Mean of the vectors of each code, zero where there are none, and their number.
 void means(const Rows& vectors, const uint16_t* codes, int64_t num_centroids, float* means, int64_t* counts, Run run);
 
+// out[vector][row]: dot products of all with all.
+void multiply(const Rows& vectors, const Rows& rows, float* out, Run run);
+
 // Residuals as paths through a trellis, 8 bits as whole numbers; levels: int8 [64], or [256] at 8 bits; spread: the
 // standard deviation that the levels were made for; scale_table: [256], rising from 0.
 void trellis_quantize(const float* residuals, int64_t count, int64_t dim, const int8_t* levels, int spread, int nbits,

@@ -39,6 +39,7 @@ from flmr.index.manifest import RESTORE, CodecRecord, FileRecord
 from flmr.index.store import Storage, file_size, map_array
 from flmr.ops.assign import assign_rounded, round_rows
 from flmr.ops.coded import Codebook
+from flmr.ops.multiply import multiply
 from flmr.ops.trellis import SCALES, dequantize, quantize, scale_table, trellis_levels, widest
 
 MAX_BLOCK = 256  # a full rotation of D = 8192 would take 256 MB and 67 M multiplications a vector
@@ -80,19 +81,19 @@ class Codec:
         """What its codes mean, as the ops read it."""
         return Codebook(self.centroids_KD, self.centroid_scales_K, self.scale_table, self.levels, self.nbits)
 
-    def rotate(self, vectors_TD: np.ndarray) -> np.ndarray:
+    def rotate(self, vectors_TD: np.ndarray, *, threads: int | None = None) -> np.ndarray:
         """Vectors, or a query's rows, in the space of the codes: (T, D) float32."""
-        permuted_TD = vectors_TD[:, self.permutation_D].astype(np.float32, copy=False)
+        permuted_TD = vectors_TD[:, self.permutation_D]
         rotated_TD = np.empty((len(vectors_TD), self.dim), np.float32)
         for dims, matrix in self._matrices():
-            rotated_TD[:, dims] = permuted_TD[:, dims] @ matrix
+            rotated_TD[:, dims] = multiply(permuted_TD[:, dims], matrix.T, threads=threads)
         return rotated_TD
 
     def unrotate(self, rotated_TD: np.ndarray) -> np.ndarray:
         """The inverse of `rotate`."""
         vectors_TD = np.empty((len(rotated_TD), self.dim), np.float32)
         for dims, matrix in self._matrices():
-            vectors_TD[:, self.permutation_D[dims]] = rotated_TD[:, dims] @ matrix.T
+            vectors_TD[:, self.permutation_D[dims]] = multiply(rotated_TD[:, dims], matrix)
         return vectors_TD
 
     def holds(self, width: float) -> bool:
@@ -107,7 +108,7 @@ class Codec:
 
         Raises InvalidInput for a row that is far longer than those that the codec was fitted to.
         """
-        rotated_TD = self.rotate(vectors_TD)
+        rotated_TD = self.rotate(vectors_TD, threads=threads)
         codes_T, _ = assign_rounded(rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads)
         rotated_TD -= self.nearest(codes_T)
         try:
@@ -123,7 +124,7 @@ class Codec:
 
     def distances(self, vectors_TD: np.ndarray, *, threads: int | None = None) -> np.ndarray:
         """Squared residual of each vector: (T,) float32."""
-        rotated_TD = self.rotate(vectors_TD)
+        rotated_TD = self.rotate(vectors_TD, threads=threads)
         return assign_rounded(rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads)[1]
 
     def decode(self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray) -> np.ndarray:
@@ -198,7 +199,7 @@ def fit(
         num_vectors,
     )
     wanted = num_centroids(num_vectors, len(sample_SD))
-    centroids_KD = kmeans(blank.rotate(sample_SD), wanted, seed=seed, threads=threads, report=report)
+    centroids_KD = kmeans(blank.rotate(sample_SD, threads=threads), wanted, seed=seed, threads=threads, report=report)
     rounded_KD, scales_K = round_rows(centroids_KD)
     codec = replace(blank, centroids_KD=rounded_KD, centroid_scales_K=scales_K)
     return replace(codec, residual=float(codec.distances(sample_SD, threads=threads).mean(dtype=np.float64)))

@@ -57,7 +57,7 @@ def grown(
         return codec
     log.info("%d new vectors lie far from their centroids: %d more", num_vectors, wanted)
     added_KD, scales_K = round_rows(
-        kmeans(codec.rotate(sample_SD[far]), wanted, seed=seed, threads=threads, report=report)
+        kmeans(codec.rotate(sample_SD[far], threads=threads), wanted, seed=seed, threads=threads, report=report)
     )
     return replace(
         codec,

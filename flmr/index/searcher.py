@@ -248,9 +248,8 @@ class _Query:
 
     def _rotate(self, codec: Codec) -> np.ndarray:
         if id(codec) not in self._rotated:
-            with np.errstate(over="ignore", invalid="ignore"):  # of a rotation that somebody else wrote
-                rotated_QD = codec.rotate(self._query_QD)
-            if not np.isfinite(rotated_QD).all():
+            rotated_QD = codec.rotate(self._query_QD, threads=self._threads)
+            if not np.isfinite(rotated_QD).all():  # a rotation that somebody else wrote
                 raise CorruptIndex(f"the index's rotation is damaged; run verify, then {RESTORE}")
             self._rotated[id(codec)] = rotated_QD
         return self._rotated[id(codec)]

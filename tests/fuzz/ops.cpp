@@ -520,6 +520,17 @@ void fuzz_means(Random& random, int callers) {
   });
 }
 
+void fuzz_multiply(Random& random, int callers) {
+  const int64_t dim = 1 + random.below(random.one_in(8) ? 600 : 40), count = random.below(150), width = random.below(60);
+  const bool strange = random.one_in(6);
+  const auto vectors = floats(random, count * dim, strange), rows = floats(random, width * dim, false);
+  everywhere("multiply", true, unless(strange), callers, [&](Run run) {
+    Array<float> out(count * width);
+    flmr::multiply({vectors.get(), false, count, dim}, {rows.get(), false, width, dim}, out.get(), run);
+    return listed(out);
+  });
+}
+
 void fuzz_pool(Random& random, int callers) {
   const int64_t dim = 1 + random.below(40), num_items = random.below(12);
   const int64_t factor = 1 + random.below(5), stretch = factor * (1 + random.below(30));
@@ -594,7 +605,7 @@ void execute(uint64_t seed, int callers) {
                                        fuzz_rough,       fuzz_probe,       fuzz_probe,       fuzz_table,
                                        fuzz_merge_rows,  fuzz_score_flat,  fuzz_maxsim,
                                        fuzz_assign,      fuzz_assign_rounded, fuzz_means,    fuzz_trellis,
-                                       fuzz_topk,        fuzz_pool};
+                                       fuzz_topk,        fuzz_pool,        fuzz_multiply};
   ops[random.below(std::size(ops))](random, callers);
 }
 

@@ -225,7 +225,7 @@ def quartered(path: Path, size: int, seed: int, failures: list[str]) -> dict[str
 
 
 def _confined(path: Path, limit: int, task: Callable[[Callable[[], None]], Any]) -> tuple[Ended, int, int]:
-    """A task in a child in a new cgroup, files not in the cache: how it ended, the peak, how often there was no room."""
+    """A task in a child in a new cgroup, files not in the cache: how it ended, its peak, how often it was full."""
     cgroup = Cgroup(limit)
     try:
         forget(path)
