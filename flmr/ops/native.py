@@ -39,9 +39,15 @@ def _cuda() -> ctypes.CDLL | None:
 
 
 def call(op: str, *arguments: Any) -> Any:
-    """Run one native op; what it refuses (a code or offset out of range) is InvalidInput with the op's name."""
+    """Run one native op; what it refuses (a code or offset out of range) is InvalidInput with the op's name.
+
+    Raises NativeError where the library was built from older sources than these.
+    """
+    kernel = getattr(_module(), op, None)
+    if kernel is None:
+        raise NativeError(f"flmr's native library is older than its Python side: it has no {op}; build it: {BUILD}")
     try:
-        return getattr(_module(), op)(*arguments)
+        return kernel(*arguments)
     except ValueError as error:
         raise InvalidInput(f"{op}: {error}") from None
 

@@ -32,6 +32,11 @@ def test_missing_library_is_an_error_that_names_the_build_command(no_library: No
         maxsim(items, items)
 
 
+def test_a_library_from_older_sources_is_an_error_that_names_the_op_and_the_build_command() -> None:
+    with pytest.raises(NativeError, match=r"has no transmogrify; build it: python setup\.py"):
+        native.call("transmogrify")
+
+
 def test_the_best_instruction_set_is_the_default_and_an_unknown_one_is_refused() -> None:
     assert native.available()
     assert native.isas()[0] == "scalar"
