@@ -1,4 +1,4 @@
-"""Files of passages: JSONL or Parquet, under the column names of this project, M2KR and BEIR.
+"""Files of passages: JSONL or Parquet, under the column names of this project, M2KR and BEIR, or ColBERT's TSV.
 
 Knows the columns of a passage.  Knows nothing of encoders or indexes, and opens no image.
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from flmr.data.fields import take_id, take_image, take_meta, take_text
 from flmr.data.report import ReadReport
-from flmr.data.rows import Row, read_records, read_source
+from flmr.data.rows import Row, Source, read_records, read_source, suffix
+from flmr.data.tables import collection_rows
 from flmr.data.tasks import TaskSplit
 from flmr.errors import InvalidRecord
 from flmr.records import Passage
@@ -29,7 +30,8 @@ def read_passages(
 ) -> Iterator[Passage]:
     """The passages of a `.jsonl` (also `.jsonl.gz`) or `.parquet` file, in order, without loading it whole.
 
-    path: also one split of a task, whose files may lie in any published layout.
+    path: also one split of a task, whose files may lie in any published layout, or a ColBERT `collection.tsv` (id,
+    text and perhaps title between tabs, no header).
     Columns: `id` (or `_id`, `passage_id`; whole numbers become their digits), `text` (or `passage_content`), optional
     `title` and `image` (or `img_path`); of two names for one field the first listed counts.  All other columns are
     metadata, and so are the keys of an object called `metadata`.  Relative image paths start at `image_folder`, by
@@ -41,7 +43,14 @@ def read_passages(
         return read_source(path.passages(), "passages", lambda row: _passage(row, folder), strict=strict, report=report)
     path = Path(path)
     folder = path.parent if image_folder is None else Path(image_folder)
-    return read_records(path, "passages", lambda row: _passage(row, folder), strict=strict, report=report)
+
+    def make(row: Row) -> Passage:
+        return _passage(row, folder)
+
+    if suffix(path) == ".tsv":
+        source = Source(collection_rows(path), str(path))
+        return read_source(source, "passages", make, strict=strict, report=report)
+    return read_records(path, "passages", make, strict=strict, report=report)
 
 
 def _passage(row: Row, folder: Path) -> Passage:

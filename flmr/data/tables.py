@@ -31,6 +31,7 @@ from flmr.data.rows import (
 from flmr.errors import InvalidRecord
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+COLLECTION = ("id", "text", "title")
 ENDINGS = (*PARQUET_SUFFIXES, *JSON_SUFFIXES, *DELIMITERS)
 PART = r"(-\d[\w.-]*?)?"  # test-00000-of-00002.parquet
 JSON_CHUNK = 1 << 20  # characters
@@ -82,6 +83,14 @@ def table_rows(
     """
     for path in find_files(folder, stem):
         yield from _file_rows(path, columns, header, under, key)
+
+
+def collection_rows(path: Path) -> Iterator[tuple[Place, Raw]]:
+    """The rows of ColBERT's `collection.tsv`: id, text and, where the first row has three fields, title; no header."""
+    check_readable(path)
+    fields = 1 + next((line.count(b"\t") for _, line in lines(path)), 0)
+    header = COLLECTION[: max(2, fields)]
+    yield from _delimited_rows(path, "\t", header, header)
 
 
 def parsed_rows(rows: Iterable[tuple[Place, Raw]]) -> Iterator[tuple[Place, Row]]:

@@ -9,7 +9,7 @@ Shapes: N items that are alive, S sampled vectors, D dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +17,9 @@ import numpy as np
 from flmr.index.codec import Codec, sample_size
 from flmr.index.drift import drifted
 from flmr.index.format import VECTORS
-from flmr.index.passages import Row
 from flmr.index.segment_writer import REFIT_GROWTH, Report, SegmentWriter, Settings, sample_rows
-from flmr.index.snapshot import View
-from flmr.index.source import ITEMS_PER_BATCH, rows_per_batch
+from flmr.index.snapshot import Run, View
+from flmr.index.source import rows_per_batch
 from flmr.index.writer import Writer
 
 
@@ -35,9 +34,9 @@ def merge(writer: Writer, report: Report) -> bool:
         target.use_codec(_codec_for_all(writer, target.settings))
         done = 0
         for view in base.views:
-            for first, end, passages in _runs(view, rows_per_batch(base.manifest.dim, target.settings.memory_bytes)):
-                _copy(target, view, first, end, passages)
-                done += end - first
+            for run in view.runs(rows_per_batch(base.manifest.dim, target.settings.memory_bytes)):
+                _copy(target, run)
+                done += run.end - run.first
                 report("merge", done, base.manifest.items)
         manifest = replace(base.manifest, generation=base.manifest.generation + 1, segments=())
         writer.publish(writer.record_segment(manifest, target, set(), report))
@@ -79,40 +78,12 @@ def _distances(views: Iterable[View], rows_S: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _runs(view: View, max_rows: int) -> Iterator[tuple[int, int, list[Row] | None]]:
-    """Runs of neighbouring items that are alive, (first, end), of a bounded number of rows, with their passages."""
-    alive = view.alive_rows.astype(np.int64)
-    offsets_N1 = view.segment.offsets
-    passages = enumerate(view.segment.passages.rows()) if view.segment.passages else None
-    place = 0
-    while place < len(alive):
-        first = end = int(alive[place])
-        while (
-            place < len(alive)
-            and int(alive[place]) == end
-            and end - first < ITEMS_PER_BATCH
-            and (end == first or offsets_N1[end + 1] - offsets_N1[first] <= max_rows)
-        ):
-            end, place = end + 1, place + 1
-        rows = None
-        if passages is not None:
-            rows = []
-            for row, passage in passages:
-                if row >= first:
-                    rows.append(passage)
-                if row == end - 1:
-                    break
-        yield first, end, rows
-
-
-def _copy(target: SegmentWriter, view: View, first: int, end: int, passages: list[Row] | None) -> None:
-    segment = view.segment
-    ids = [segment.ids[row] for row in range(first, end)]
-    lengths = np.diff(segment.offsets[first : end + 1]).tolist()
-    low, high = int(segment.offsets[first]), int(segment.offsets[end])
+def _copy(target: SegmentWriter, run: Run) -> None:
+    segment, (low, high) = run.segment, run.rows
+    lengths = run.lengths.tolist()
     kept = segment.array(VECTORS)[low:high] if segment.has_vectors else None
     if segment.codec is target.codec or low == high:
         codes = segment.encoded(low, high) if segment.codec is not None and low < high else None
-        target.append_encoded(ids, lengths, codes, kept, passages)
+        target.append_encoded(run.ids, lengths, codes, kept, run.passages)
     else:
-        target.append(ids, lengths, kept if kept is not None else segment.decoded(low, high), passages)
+        target.append(run.ids, lengths, kept if kept is not None else segment.decoded(low, high), run.passages)

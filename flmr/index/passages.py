@@ -61,7 +61,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """A file of the storage layer as pyarrow wants one.
 
     After a write has failed the rest is swallowed: pyarrow writes a footer even while it is being torn down, and would
@@ -91,7 +91,7 @@ def write_parquet(file: StoredFile, rows: Iterable[tuple[str, Row]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink, schema = _Sink(file), _schema()
+    sink, schema = Sink(file), _schema()
     # Page checksums: a flipped bit in a text is an error when it is read, not another text.
     with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True, store_schema=False) as writer:
         for group in _groups(rows):

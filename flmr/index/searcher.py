@@ -79,6 +79,11 @@ class Searcher:
         return self._snapshot.manifest.items
 
     @property
+    def snapshot(self) -> Snapshot:
+        """The commit that it answers from."""
+        return self._snapshot
+
+    @property
     def dim(self) -> int:
         """D."""
         return self._snapshot.manifest.dim

@@ -126,10 +126,11 @@ class Segment:
 
     def vectors(self, row: int) -> np.ndarray:
         """The vectors of an item as they are stored, decompressed: (n, D) float32."""
-        first, end = int(self.offsets[row]), int(self.offsets[row + 1])
-        if self.has_vectors:
-            return self._arrays[VECTORS][first:end].astype(np.float32)
-        return self.decoded(first, end)
+        return self.stored(int(self.offsets[row]), int(self.offsets[row + 1])).astype(np.float32, copy=False)
+
+    def stored(self, first: int, end: int) -> np.ndarray:
+        """Rows first..end as they are scored: float16 where the vectors are kept, else decoded, float32."""
+        return self._arrays[VECTORS][first:end] if self.has_vectors else self.decoded(first, end)
 
     def decoded(self, first: int, end: int) -> np.ndarray:
         """Rows first..end decoded from their codes: (end - first, D) float32."""

@@ -8,7 +8,7 @@ Shapes: N items of a segment.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from flmr.index.codec import Codec, open_codec
 from flmr.index.format import alive_array
 from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE, Manifest, SegmentRecord, read_manifest
+from flmr.index.passages import Row
 from flmr.index.segment import Segment, map_alive
+from flmr.index.source import ITEMS_PER_BATCH
 from flmr.index.store import FileMissing, file_size
 
 
@@ -42,6 +44,56 @@ class View:
         """The row of an id that is not deleted, or None."""
         rows = self.segment.ids.rows(item_id)
         return next((row for row in rows if self.alive_N is None or self.alive_N[row]), None)
+
+    def runs(self, max_rows: int) -> Iterator[Run]:
+        """All items that are alive, in order, in runs of neighbours of at most `max_rows` rows, or of one item."""
+        alive = self.alive_rows.astype(np.int64)
+        offsets_N1 = self.segment.offsets
+        passages = enumerate(self.segment.passages.rows()) if self.segment.passages else None
+        place = 0
+        while place < len(alive):
+            first = end = int(alive[place])
+            while (
+                place < len(alive)
+                and int(alive[place]) == end
+                and end - first < ITEMS_PER_BATCH
+                and (end == first or offsets_N1[end + 1] - offsets_N1[first] <= max_rows)
+            ):
+                end, place = end + 1, place + 1
+            rows = None
+            if passages is not None:
+                rows = []
+                for row, passage in passages:
+                    if row >= first:
+                        rows.append(passage)
+                    if row == end - 1:
+                        break
+            yield Run(self.segment, first, end, rows)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Items first .. end of a segment, with their passages where it has any."""
+
+    segment: Segment
+    first: int
+    end: int
+    passages: list[Row] | None
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids."""
+        return [self.segment.ids[row] for row in range(self.first, self.end)]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many rows each has: int64."""
+        return np.diff(self.segment.offsets[self.first : self.end + 1])
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Where their rows begin and end in the segment."""
+        return int(self.segment.offsets[self.first]), int(self.segment.offsets[self.end])
 
 
 @dataclass(frozen=True)

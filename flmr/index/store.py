@@ -245,7 +245,7 @@ class StoredFile:
 def read_bytes(path: Path) -> bytes:
     """A small file as bytes; raises CorruptIndex where it is missing."""
     try:
-        with naming("read", path), _opened(path) as file:
+        with naming("read", path), open_file(path) as file:
             return file.read()
     except StorageError as error:
         raise missing(path, error) from error
@@ -269,7 +269,7 @@ def map_array(path: Path, kind: Array) -> np.ndarray:
         raise CorruptIndex(
             f"{path} has {size:,} bytes instead of {kind.bytes:,}: restore it from a copy or rebuild the index"
         )
-    with naming("read", path), _opened(path) as file:
+    with naming("read", path), open_file(path) as file:
         if file.read(HEADER_BYTES) != kind.header:
             raise CorruptIndex(
                 f"{path} is not an array {kind.dtype} {kind.shape}: restore it from a copy or rebuild the index"
@@ -281,7 +281,7 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file in hexadecimal; raises CorruptIndex where it is missing."""
     digest = hashlib.sha256()
     try:
-        with naming("read", path), _opened(path) as file:
+        with naming("read", path), open_file(path) as file:
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
     except StorageError as error:
@@ -289,7 +289,7 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _opened(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
     """A file of the index for reading: never a link, which may lead out of the folder, nor a pipe, which may hang."""
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     try:

@@ -202,11 +202,22 @@ def test_an_endless_line_is_refused(write: Write, monkeypatch: pytest.MonkeyPatc
         list(read_passages(write({"id": "a", "text": "x"}, {"id": "b", "text": "x" * 200})))
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_collection_between_tabs_has_ids_texts_and_perhaps_titles(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "collection.tsv"
+    path.write_bytes(end.join([b'0\tan "open quote', b"1\t", "2\tnaïve".encode(), b""]))
+    assert list(read_passages(path)) == [Passage("0", 'an "open quote'), Passage("1", ""), Passage("2", "naïve")]
+    path.write_bytes(end.join([b"0\ttext\ttitle", b"1\tlonely", b""]))
+    report = ReadReport()
+    assert list(read_passages(path, report=report)) == [Passage("0", "text", "title")]
+    assert [str(skipped) for skipped in report.skipped] == ["row 2: 2 fields where 3 are expected (id, text, title)"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("p.csv", "is CSV; passages are read from .jsonl, .ndjson, .parquet: convert it first"),
-        ("p.tsv", "is tab-separated"),
+        ("p.xml", "is XML"),
         ("p.txt", "has the unknown ending '.txt'"),
         ("p", "has the unknown ending ''"),
         ("nothing.jsonl", "does not exist; check the path"),
