@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from flmr.data import ReadReport, read_passages
-from flmr.errors import FlmrError, InvalidRecipe, UnreadableImage
+from flmr.data import ReadReport, TaskSplit, find_task, read_passages
+from flmr.errors import FlmrError, InvalidInput, InvalidRecipe, UnreadableImage
 from flmr.journal import Encoded, Journal
 from flmr.progress import Report
 from flmr.recipe import load_recipe
@@ -23,6 +23,7 @@ from flmr.roles import Encoder
 
 DEFAULT_ENCODER = "LinWeizheDragon/PreFLMR_ViT-L"
 DEFAULT_BATCH = 128  # passages handed to the encoder at once, which cuts them to what its device holds
+DEFAULT_KS = (5, 10, 100)
 
 T = TypeVar("T")
 
@@ -31,29 +32,53 @@ T = TypeVar("T")
 class QuestionSet:
     """A table `[evaluate.NAME]` of an index recipe: the questions that measure the index.
 
+    They come from the file `questions`, or from a `split` of a published `task` whose files lie in the folder `root`;
+    with both, the file's questions are asked and measured as the task's.
     qrels: judgments; without them the questions' own positive ids.  where: metadata that a question must have, a value
-    or a list of them.  images: where relative image paths start, by default the folder of the questions.  by: a key of
-    the questions' metadata to report by as well.
+    or a list of them.  images: where relative image paths start, by default the folder of the questions.  ks: cut-offs,
+    by default those of the task, or 5, 10 and 100.  by: a key of the questions' metadata to report by as well.
     """
 
-    questions: Path
+    questions: Path | None = None
     qrels: Path | None = None
+    task: str = ""
+    root: Path | None = None
+    split: str = ""
     where: dict[str, Any] = field(default_factory=dict)
     images: Path | None = None
-    ks: tuple[int, ...] = (5, 10, 100)
+    ks: tuple[int, ...] = ()
     by: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.questions is None and not self.task:
+            raise InvalidRecipe("a question set names the file of its questions, or a task")
+        _check_task(self.task, self.root, self.split)
+
+    @property
+    def source(self) -> Path | TaskSplit:
+        """What `read_questions` is given; raises InvalidInput where a task's folder is not known."""
+        return self.questions if self.questions is not None else _task_split(self.task, self.root, self.split)
+
+    @property
+    def cutoffs(self) -> tuple[int, ...]:
+        """The ks to measure at."""
+        return self.ks or (find_task(self.task).ks if self.task else DEFAULT_KS)
 
 
 @dataclass(frozen=True)
 class IndexRecipe:
     """How an index is built: which passages, which encoder, how many bits.
 
+    The passages come from a file, or from a `split` of a published `task` whose files lie in the folder `root`.
     encoder is a name that `flmr.load_encoder` knows; checkpoint is a folder, relative to the recipe; at most one of
     them is given.  images: where relative image paths of the passages start, by default their file's folder.
     pool: one row is stored for every 2, 3, ... of a passage.
     """
 
-    passages: Path
+    passages: Path | None = None
+    task: str = ""
+    root: Path | None = None
+    split: str = ""
     images: Path | None = None
     encoder: str | None = None
     checkpoint: Path | None = None
@@ -65,26 +90,80 @@ class IndexRecipe:
     evaluate: dict[str, QuestionSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if (self.passages is None) == (not self.task):
+            raise InvalidRecipe("a recipe names the file of its passages, or a task: one of the two")
         if self.encoder is not None and self.checkpoint is not None:
             raise InvalidRecipe("a recipe names an encoder or a checkpoint, not both")
+        _check_task(self.task, self.root, self.split)
+
+    @property
+    def source(self) -> Path | TaskSplit:
+        """What `read_passages` is given; raises InvalidInput where a task's folder is not known."""
+        return self.passages if self.passages is not None else _task_split(self.task, self.root, self.split)
 
     @property
     def encoder_name(self) -> str:
         """What `load_encoder` is given."""
         return str(self.checkpoint) if self.checkpoint is not None else self.encoder or DEFAULT_ENCODER
 
+    @property
+    def question_sets(self) -> dict[str, QuestionSet]:
+        """The [evaluate.NAME] tables, those of a task in the recipe's folders; without any the task's own questions."""
+        if not self.evaluate and self.task:
+            return {self.task: QuestionSet(task=self.task, root=self.root, split=self.split, images=self.images)}
+        return {
+            name: replace(table, root=table.root or self.root, images=table.images or self.images)
+            if table.task and table.questions is None
+            else table
+            for name, table in self.evaluate.items()
+        }
+
+
+def _check_task(task: str, root: Path | None, split: str) -> None:
+    """Raise InvalidInput where there is no such task or split; InvalidRecipe where there is none to have them."""
+    if task:
+        TaskSplit(find_task(task), root or Path(), split)
+    elif root is not None or split:
+        raise InvalidRecipe("root and split belong to a task; name it")
+
+
+def _task_split(task: str, root: Path | None, split: str) -> TaskSplit:
+    if root is None:
+        raise InvalidInput(
+            f"task {task!r} needs the folder that holds its files; give root (--data on the command line)"
+        )
+    return TaskSplit(find_task(task), root, split)
+
 
 def index_recipe(
     source: Path,
     *,
+    task: str | None = None,
+    split: str | None = None,
     encoder: str | None = None,
     nbits: int | None = None,
     pool: int | None = None,
     batch_size: int | None = None,
     images: Path | None = None,
 ) -> IndexRecipe:
-    """The recipe of a TOML file, or of a passage file alone; what is given here overrides what the file says."""
-    recipe = load_recipe(source, IndexRecipe) if source.suffix == ".toml" else IndexRecipe(passages=source)
+    """The recipe of a TOML file, of a passage file alone, or of a task in a folder; what is given here overrides.
+
+    Raises InvalidInput where a task is named beside a file.
+    """
+    if source.suffix == ".toml" and (task or split):
+        raise InvalidInput("a recipe names its task and split itself; leave out --task and --split")
+    if split and not task:
+        raise InvalidInput("--split is one of a task; name the task")
+    if source.is_dir() and not task:
+        raise InvalidInput(
+            f"{str(source)!r} is a folder; name a file of passages in it, or the --task whose data it is"
+        )
+    if source.suffix == ".toml":
+        recipe = load_recipe(source, IndexRecipe)
+    elif task:
+        recipe = IndexRecipe(task=task, root=source, split=split or "")
+    else:
+        recipe = IndexRecipe(passages=source)
     given: dict[str, Any] = {
         "encoder": encoder,
         "nbits": nbits,
@@ -115,13 +194,15 @@ class Account:
 
 
 def open_passages(
-    passages: Iterable[Passage] | str | Path,
+    passages: Iterable[Passage] | str | Path | TaskSplit,
     *,
     strict: bool,
     account: Account,
     image_folder: str | Path | None = None,
 ) -> tuple[Iterable[Passage], int | None]:
-    """The passages of a file or an iterable, and how many there are where that is known without reading them."""
+    """The passages of a file, a task or an iterable, and how many there are where that is known beforehand."""
+    if isinstance(passages, TaskSplit):
+        return read_passages(passages, strict=strict, report=account.lines, image_folder=image_folder), None
     if isinstance(passages, str | Path):
         path = Path(passages)
         return read_passages(path, strict=strict, report=account.lines, image_folder=image_folder), count_records(path)

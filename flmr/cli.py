@@ -44,6 +44,10 @@ EncoderName = Annotated[
     typer.Option("--encoder", metavar="NAME_OR_PATH", help="a hub name, a checkpoint folder, or `bundled`"),
 ]
 Where = Annotated[str | None, typer.Option(metavar="JSON", help='a filter on metadata: {"year": {"gte": 2020}}')]
+TaskName = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help="a published task: m2kr/okvqa, infoseek, wit, ...")
+]
+Split = Annotated[str | None, typer.Option(metavar="SPLIT", help="of the task: train, valid or test")]
 Exact = Annotated[bool, typer.Option("--exact", help="score every passage instead of the likely ones")]
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first bad line or unreadable image")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
@@ -101,9 +105,14 @@ def sample(
 @app.command()
 def index(
     source: Annotated[
-        Path, typer.Argument(metavar="PASSAGES|RECIPE.toml", help="a JSONL or Parquet file, or a recipe")
+        Path,
+        typer.Argument(
+            metavar="PASSAGES|RECIPE.toml|FOLDER", help="a JSONL or Parquet file, a recipe, or the data of a --task"
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="the folder of the new index")],
+    task: TaskName = None,
+    split: Split = None,
     encoder: EncoderName = None,
     nbits: Annotated[int | None, typer.Option(help="bits a dimension: 0 (float16), 1, 2, 3, 4 or 8; default 2")] = None,
     pool: Annotated[
@@ -122,7 +131,9 @@ def index(
     from flmr.build import Account, index_recipe
     from flmr.retriever import build_from_recipe
 
-    recipe = index_recipe(source, encoder=encoder, nbits=nbits, pool=pool, batch_size=batch_size, images=images)
+    recipe = index_recipe(
+        source, task=task, split=split, encoder=encoder, nbits=nbits, pool=pool, batch_size=batch_size, images=images
+    )
     account, started = Account(), time.perf_counter()
     try:
         retriever = build_from_recipe(
@@ -345,8 +356,13 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="judgments: TREC or BEIR; else positive_ids")
     ] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="RECIPE.toml", help="measure its [evaluate] tables")] = None,
+    task: TaskName = None,
+    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="where the files of the task lie")] = None,
+    split: Split = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
-    ks: Annotated[str, typer.Option("-k", metavar="K,K,...", help="cut-offs")] = "5,10,100",
+    ks: Annotated[
+        str | None, typer.Option("-k", metavar="K,K,...", help="cut-offs; default 5,10,100, or the task's own")
+    ] = None,
     exact: Exact = False,
     by: Annotated[
         str | None, typer.Option(metavar="META_KEY", help="report per value of this key of the questions")
@@ -367,7 +383,9 @@ def evaluate(
     from flmr.measure import Options, measure, question_sets, results_document, write_results
     from flmr.show import console, show_measures, skipped
 
-    sets = question_sets(queries, qrels, recipe, images=images, ks=_cutoffs(ks), by=by)
+    of_task = {"task": task or "", "root": data, "split": split or ""}
+    cutoffs = _cutoffs(ks) if ks is not None else ()
+    sets = question_sets(queries, qrels, recipe, **of_task, images=images, ks=cutoffs, by=by)
     options = Options(SearchParams(exact=exact), drop_image, drop_text, against_exact, strict)
     with _open(path, encoder) as retriever:
         measured = [measure(retriever, name, questions, options, progress=True) for name, questions in sets.items()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flmr.build import IndexRecipe, QuestionSet
-from flmr.data import Qrels, ReadReport, qrels_of, read_qrels, read_questions
+from flmr.data import Qrels, ReadReport, Task, TaskSplit, find_task, qrels_of, read_qrels, read_questions
 from flmr.errors import InvalidInput, StorageError
 from flmr.evaluate import Report, Run, evaluate_run, write_result, write_run
 from flmr.evaluate.result import find_commit
@@ -75,17 +75,26 @@ class Measured:
 def question_sets(
     queries: Path | None, qrels: Path | None, recipe: Path | None, **settings: Any
 ) -> dict[str, QuestionSet]:
-    """The sets to measure by name: one from files, or all of a recipe; raises InvalidInput where there is none."""
+    """The sets to measure by name: one from files or a task, or all of a recipe.
+
+    Raises InvalidInput where there is none, or where they contradict each other.
+    """
+    task, root, split = settings.get("task"), settings.get("root"), settings.get("split")
     if recipe is not None:
-        if queries is not None or qrels is not None:
-            raise InvalidInput("give --queries or --recipe, not both")
-        sets = load_recipe(recipe, IndexRecipe).evaluate
+        if queries is not None or qrels is not None or task or root or split:
+            raise InvalidInput("give a recipe or questions of your own (--queries, --qrels, --task, --data), not both")
+        sets = load_recipe(recipe, IndexRecipe).question_sets
         if not sets:
-            raise InvalidInput(f"recipe {str(recipe)!r} has no [evaluate.NAME] table to measure")
+            raise InvalidInput(f"recipe {str(recipe)!r} has no [evaluate.NAME] table and no task to measure")
         return sets
-    if queries is None:
-        raise InvalidInput("give --queries FILE, or --recipe RECIPE.toml with [evaluate.NAME] tables")
-    return {queries.stem: QuestionSet(queries, qrels, **settings)}
+    if queries is None and not task:
+        raise InvalidInput("give --queries FILE, or --recipe RECIPE.toml with [evaluate.NAME] tables, or --task NAME")
+    if (root or split) and (queries is not None or not task):
+        raise InvalidInput(
+            "--data and --split tell where the questions of a --task lie; leave them out beside --queries"
+        )
+    name = queries.stem if queries is not None else str(task)
+    return {name: QuestionSet(queries, qrels, **settings)}
 
 
 def measure(
@@ -93,21 +102,54 @@ def measure(
 ) -> Measured:
     """Ask every question of a set that has a judgment and measure the ranking.
 
+    Without a file of judgments, a question that only states an answer is asked too, for pseudo recall.
     Raises InvalidInput where no question has one, and what the readers and the search raise.
     """
-    lines = ReadReport()
-    read = list(read_questions(questions.questions, strict=options.strict, report=lines, image_folder=questions.images))
+    lines, source = ReadReport(), questions.source
+    read = list(read_questions(source, strict=options.strict, report=lines, image_folder=questions.images))
+    if questions.task:
+        read = [_as_of_task(question, find_task(questions.task)) for question in read]
     qrels = read_qrels(questions.qrels, strict=options.strict) if questions.qrels else qrels_of(read)
     read = [question for question in read if _matches(question, questions.where)]
-    asked = [q for q in read if any(grade > 0 for grade in qrels.get(q.id, {}).values())]
+    asked = [
+        question
+        for question in read
+        if any(grade > 0 for grade in qrels.get(question.id, {}).values())
+        or (questions.qrels is None and any(answer.strip() for answer in question.answers))
+    ]
     if not asked:
         raise InvalidInput(
-            f"none of the {len(read):,} questions{' chosen' if questions.where else ''} of {questions.questions} has a"
-            " judgment; give positive_ids or --qrels"
+            f"none of the {len(read):,} questions{' chosen' if questions.where else ''} of {source} has a"
+            " judgment or an answer; give positive_ids or --qrels"
         )
-    return measure_questions(
-        retriever, name, asked, qrels, options, ks=questions.ks, by=questions.by, lines=lines, progress=progress
+    measured = measure_questions(
+        retriever, name, asked, qrels, options, ks=questions.cutoffs, by=questions.by, lines=lines, progress=progress
     )
+    labels = {**measured.labels, **_task_labels(source, questions.task)}
+    return replace(measured, report=_with_what_is_missing(measured.report), labels=labels)
+
+
+def _with_what_is_missing(report: Report) -> Report:
+    """The report, saying so where strict or pseudo recall stands alone: papers quote one or the other."""
+    kinds = {row.measure.partition("@")[0] for row in report.rows}
+    notes = {
+        "strict_recall": "strict recall is not measured: no question has a positive passage",
+        "pseudo_recall": "pseudo recall is not measured: no question states an answer",
+    }
+    return replace(report, notes=(*report.notes, *(note for kind, note in notes.items() if kind not in kinds)))
+
+
+def _as_of_task(question: Question, task: Task) -> Question:
+    """The question with an instruction of the task where it brings none."""
+    query = question.query
+    return replace(question, query=replace(query, instruction=query.instruction or task.instruction(question.id)))
+
+
+def _task_labels(source: Path | TaskSplit, task: str) -> dict[str, str]:
+    if not task:
+        return {}
+    split = {"split": source.split} if isinstance(source, TaskSplit) else {}
+    return {"task": task, **split, "published_measure": find_task(task).measure}
 
 
 def measure_questions(
@@ -138,7 +180,7 @@ def measure_questions(
         chosen = list(some)
         return evaluate_run(
             {question.id: found.run[question.id] for question in chosen},
-            {question.id: qrels[question.id] for question in chosen},
+            {question.id: qrels.get(question.id, {}) for question in chosen},
             ks=tuple(ks),
             answers={question.id: answers.get(question.id, ()) for question in chosen} if answers else None,
             passage_text=texts,

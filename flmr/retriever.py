@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flmr.build import DEFAULT_BATCH, Account, IndexRecipe, batches, encode_stream, open_passages
+from flmr.data import TaskSplit
 from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, UnreadableImage
 from flmr.index import Index, SearchParams
 from flmr.journal import Journal, journal_folder
@@ -50,7 +51,7 @@ class Retriever:
     @classmethod
     def build(
         cls,
-        passages: Iterable[Passage] | str | Path,
+        passages: Iterable[Passage] | str | Path | TaskSplit,
         path: str | Path,
         encoder: Encoder | str | Path,
         *,
@@ -67,7 +68,7 @@ class Retriever:
         account: Account | None = None,
         progress: Progress = True,
     ) -> Retriever:
-        """Encode passages (an iterable, or a JSONL or Parquet file) in a stream and index them at `path`.
+        """Encode passages (an iterable, a JSONL or Parquet file, a task's split) in a stream and index them at `path`.
 
         Encoded batches are kept in `PATH.encoding` until the index stands, and a build that was interrupted is taken up
         there: the index is the same as that of an uninterrupted one.  resume=True also opens an index that stands
@@ -200,7 +201,7 @@ class Retriever:
 
     def add(
         self,
-        passages: Iterable[Passage] | str | Path,
+        passages: Iterable[Passage] | str | Path | TaskSplit,
         *,
         update: bool = False,
         batch_size: int = DEFAULT_BATCH,
@@ -346,7 +347,7 @@ def build_from_recipe(
 ) -> Retriever:
     """`Retriever.build` with the settings of a recipe, which the index keeps in its manifest."""
     return Retriever.build(
-        recipe.passages,
+        recipe.source,
         path,
         recipe.encoder_name,
         nbits=recipe.nbits,
@@ -414,7 +415,7 @@ def _not_empty(pairs: Iterable[tuple[Passage, Any]], source: object, account: Ac
     try:
         first = next(iterator)
     except StopIteration:
-        where = f" in {source}" if isinstance(source, str | Path) else ""
+        where = f" in {source}" if isinstance(source, str | Path | TaskSplit) else ""
         left_out = f" ({account.skipped} were left out)" if account.skipped else ""
         raise InvalidInput(f"there is no passage to index{where}{left_out}; an index needs at least one") from None
     return chain([first], iterator)

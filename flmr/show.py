@@ -121,13 +121,15 @@ def show_measures(out: Console, measured: Sequence[Measured]) -> None:
         ]
         ks = list(dict.fromkeys(ks))
         kinds = [kind for kind in RECALLS if f"{kind}@{ks[0]}" in values]
-        if all(values.get(f"set_recall@{k}") == values.get(f"strict_recall@{k}") for k in ks):
+        if "set_recall" in kinds and all(values.get(f"set_recall@{k}") == values.get(f"strict_recall@{k}") for k in ks):
             kinds.remove("set_recall")  # with one positive a question the two are the same
         columns = ["", *(part for kind in kinds for part in (RECALLS[kind], *INTERVAL[kind], "chance"))]
         rows = [[f"@{k}", *(part for kind in kinds for part in _recall(report, f"{kind}@{k}"))] for k in ks]
         corpus = f"{report.num_queries:,} questions over {report.num_passages or 0:,} passages"
         show_table(out, columns, rows, title=f"{one.name}: {corpus}")
-        facts = {
+        published = str(one.labels.get("published_measure", ""))
+        facts = {"published with": f"{published}, here {_cell(values.get(published))}"} if published else {}
+        facts |= {
             row.measure: f"{row.value:.4f}  (chance {_cell(row.chance)})"
             for row in report.rows
             if row.measure.partition("@")[0] not in RECALLS

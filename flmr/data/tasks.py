@@ -23,7 +23,8 @@ SPLITS = ("train", "valid", "test")
 class Task:
     """One task.
 
-    about: what is asked and what is sought.  measure: the one that it is published with, by its name in flmr.evaluate.
+    about: what is asked and what is sought.  measure: the one that it is published with, by its name in flmr.evaluate
+    (m2kr/cc3m, for training only, has none and takes the commonest).
     instructions: what a question without an instruction of its own is asked with.  questions, passages: how they are
     read, from a folder and in a split; splits, passage_splits: those that are published.  images: folders in which the
     pictures are looked for, below that of the data, where none is named.
@@ -151,6 +152,7 @@ def _m2kr(
     columns: tuple[str, ...],
     splits: tuple[str, ...],
     passage_splits: tuple[str, ...] = ALL,
+    pictures: tuple[str, ...] = (),
 ) -> Task:
     return Task(
         f"m2kr/{name}",
@@ -161,7 +163,7 @@ def _m2kr(
         partial(layouts.m2kr_passages, subset),
         splits,
         passage_splits,
-        (f"images/{subset}", "images"),
+        (*(f"images/{folder}" for folder in (subset, *pictures)), "images"),
     )
 
 
@@ -169,13 +171,23 @@ def _m2kr(
 _TASKS = (
     _m2kr("wit", "WIT", "picture -> its section", "strict_recall@10", FIND_TEXT_OF_IMAGE, PICTURE, ALL),
     _m2kr(
-        "iglue", "IGLUE", "picture -> its text", "strict_recall@1", FIND_TEXT_OF_IMAGE, PICTURE, TEST, ("valid", "test")
+        "iglue",
+        "IGLUE",
+        "picture -> its text",
+        "strict_recall@1",
+        FIND_TEXT_OF_IMAGE,
+        PICTURE,
+        TEST,
+        ("valid", "test"),
+        ("WIT",),
     ),
     _m2kr("kvqa", "KVQA", "picture of people -> its caption", "strict_recall@5", FIND_PEOPLE, PICTURE, ALL),
-    _m2kr("cc3m", "CC", "picture -> its caption", "strict_recall@5", FIND_CAPTION, PICTURE, TRAIN, TRAIN),
+    _m2kr("cc3m", "CC", "picture -> its caption", "strict_recall@5", FIND_CAPTION, PICTURE, TRAIN, TRAIN, ("CC3M",)),
     _m2kr("msmarco", "MSMARCO", "question -> web passage", "strict_recall@5", FIND_WEB, WORDS, ALL),
     _m2kr("oven", "OVEN", "picture and question -> article", "strict_recall@5", FIND_ENTITY, BOTH, ALL),
-    _m2kr("llava", "LLaVA", "picture and request -> reply", "strict_recall@1", FIND_REPLY, BOTH, NO_VALID),
+    _m2kr(
+        "llava", "LLaVA", "picture and request -> reply", "strict_recall@1", FIND_REPLY, BOTH, NO_VALID, ALL, ("LLAVA",)
+    ),
     _m2kr("okvqa", "OKVQA", "picture and question -> snippet", "strict_recall@5", FIND_KNOWLEDGE, ANSWERED, ALL),
     _m2kr("infoseek", "Infoseek", "picture and question -> article", "strict_recall@5", FIND_FACT, ANSWERED, NO_VALID),
     _m2kr("evqa", "EVQA", "picture and question -> section", "strict_recall@5", FIND_FACT, ANSWERED, ALL),

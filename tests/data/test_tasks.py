@@ -108,6 +108,15 @@ def test_every_m2kr_subset_is_read_in_every_published_split(tmp_path: Path, name
                 assert load_image(question.query.image).size == (8, 8)
 
 
+def test_pictures_are_looked_for_where_the_task_keeps_them(tmp_path: Path) -> None:
+    source = TaskSplit(find_task("m2kr/iglue"), tmp_path)
+    assert source.image_folder == tmp_path
+    (tmp_path / "images/WIT").mkdir(parents=True)
+    assert TaskSplit(find_task("m2kr/iglue"), tmp_path).image_folder == tmp_path / "images/WIT"
+    assert TaskSplit(find_task("m2kr/oven"), tmp_path).image_folder == tmp_path / "images"
+    assert TaskSplit(find_task("m2kr/oven"), tmp_path, images=tmp_path / "x").image_folder == tmp_path / "x"
+
+
 def test_instruction_of_the_data_counts_and_one_of_ours_fills_the_gap(tmp_path: Path) -> None:
     write_m2kr(tmp_path, "evqa")
     asked = {question.id: question.query.instruction for question in questions_of(tmp_path, "m2kr/evqa", "test")}
