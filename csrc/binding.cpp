@@ -232,12 +232,30 @@ void score_table(In<float, 2> query, In<int8_t, 2> centroids, In<float, 1> centr
                     size(query, 1), scores.data(), run);
 }
 
+int few_rows(int64_t rows) { return rows <= 8 ? 8 : 16; }
+
+void need_few(size_t blocks, size_t width, size_t rows) {
+  const size_t expected = static_cast<size_t>(few_rows(static_cast<int64_t>(rows)));
+  need(width == expected && blocks == (rows + expected - 1) / expected, "a table of merged rows has the wrong shape");
+}
+
+void few_table(In<float, 2> query, In<int8_t, 2> centroids, In<float, 1> centroid_scales, Out<float, 3> scores,
+               int threads, const std::string& isa) {
+  need_centroids(centroids, centroid_scales, query.shape(1));
+  need_few(scores.shape(0), scores.shape(2), query.shape(0));
+  need(scores.shape(1) == centroids.shape(0), "scores have the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::few_table(query.data(), size(query, 0), centroids.data(), centroid_scales.data(), size(centroids, 0),
+                  size(query, 1), scores.data(), run);
+}
+
 float byte_table(In<float, 3> scores, In<float, 1> norms, float top, Out<uint8_t, 3> bytes, Out<float, 2> lows,
                  int threads, const std::string& isa) {
-  need(size(scores, 0) == blocks_of(size(norms, 0)) && size(scores, 2) == 32, "scores have the wrong shape");
-  need(bytes.shape(0) == scores.shape(0) && bytes.shape(1) == scores.shape(1) && size(bytes, 2) == 32,
+  need_few(scores.shape(0), scores.shape(2), norms.shape(0));
+  need(bytes.shape(0) == scores.shape(0) && bytes.shape(1) == scores.shape(1) && bytes.shape(2) == scores.shape(2),
        "bytes have the wrong shape");
-  need(lows.shape(0) == scores.shape(0) && size(lows, 1) == 32, "lows have the wrong shape");
+  need(lows.shape(0) == scores.shape(0) && lows.shape(1) == scores.shape(2), "lows have the wrong shape");
   need(top >= 1 && top <= 255, "top must lie within 1 and 255");
   const flmr::Run run = run_of(threads, isa);
   nb::gil_scoped_release release;
@@ -248,14 +266,15 @@ float byte_table(In<float, 3> scores, In<float, 1> norms, float top, Out<uint8_t
 void rough(In<uint8_t, 3> bytes, In<uint8_t, 1> bonus, In<int16_t, 2> weights, float factor, float base,
            In<uint16_t, 1> codes, In<uint8_t, 1> scales, In<int64_t, 1> offsets, std::optional<In<uint32_t, 1>> items,
            Out<float, 1> out, int threads, const std::string& isa) {
-  need(size(bytes, 2) == 32 && size(bytes, 1) > 0, "bytes have the wrong shape");
-  need(weights.shape(0) == bytes.shape(0) && size(weights, 1) == 32, "weights have the wrong shape");
+  need((size(bytes, 2) == 8 || size(bytes, 2) == 16) && size(bytes, 1) > 0, "bytes have the wrong shape");
+  need(weights.shape(0) == bytes.shape(0) && weights.shape(1) == bytes.shape(2), "weights have the wrong shape");
   need(size(bonus, 0) == 256, "there must be a bonus for each of 256 scales");
   need(codes.shape(0) == scales.shape(0), "codes and scales disagree in T");
   need(size(offsets, 0) > 0 && size(out, 0) == (items ? size(*items, 0) : size(offsets, 0) - 1),
        "offsets or scores have the wrong shape");
-  const flmr::ByteTable table = {bytes.data(),   bonus.data(),   weights.data(), size(bytes, 0),
-                                 size(bytes, 1), factor,         base};
+  const flmr::ByteTable table = {bytes.data(),   bonus.data(),   weights.data(),
+                                 size(bytes, 0), size(bytes, 1), static_cast<int>(size(bytes, 2)),
+                                 factor,         base};
   const flmr::Coded vectors = {codes.data(),   nullptr,        scales.data(),
                                offsets.data(), size(codes, 0), size(offsets, 0) - 1};
   const flmr::Run run = run_of(threads, isa);
@@ -263,28 +282,63 @@ void rough(In<uint8_t, 3> bytes, In<uint8_t, 1> bonus, In<int16_t, 2> weights, f
   flmr::rough(table, vectors, items ? items->data() : nullptr, size(out, 0), out.data(), run);
 }
 
-void score_codes(In<float, 2> query, std::optional<In<float, 3>> table, bool both, In<int8_t, 2> centroids,
-                 In<float, 1> centroid_scales, In<float, 1> scale_table, In<int8_t, 1> levels, int nbits,
-                 In<uint16_t, 1> codes, In<uint8_t, 2> packed, In<uint8_t, 1> scales, In<int64_t, 1> offsets,
-                 std::optional<In<uint32_t, 1>> items, Out<float, 1> out, int threads, const std::string& isa) {
-  need_centroids(centroids, centroid_scales, query.shape(1));
-  need_packed(packed.shape(1), query.shape(1), nbits);
+// What estimate and score_codes are given alike.
+struct Wanted {
+  flmr::Codebook book;
+  flmr::Coded vectors;
+  const uint32_t* items;
+};
+
+Wanted wanted_of(size_t dim, const In<int8_t, 2>& centroids, const In<float, 1>& centroid_scales,
+                 const In<float, 1>& scale_table, const In<int8_t, 1>& levels, int nbits, const In<uint16_t, 1>& codes,
+                 const In<uint8_t, 2>& packed, const In<uint8_t, 1>& scales, const In<int64_t, 1>& offsets,
+                 const std::optional<In<uint32_t, 1>>& items, const Out<float, 1>& out) {
+  need_centroids(centroids, centroid_scales, dim);
+  need_packed(packed.shape(1), dim, nbits);
   need_levels(levels, nbits);
   need(size(scale_table, 0) == 256, "there must be 256 scales");
   need(codes.shape(0) == packed.shape(0) && codes.shape(0) == scales.shape(0), "arrays disagree in T");
   need(size(offsets, 0) > 0 && size(out, 0) == (items ? size(*items, 0) : size(offsets, 0) - 1),
        "offsets or scores have the wrong shape");
+  return {{centroids.data(), centroid_scales.data(), scale_table.data(), levels.data(), size(centroids, 0),
+           static_cast<int64_t>(dim), nbits},
+          {codes.data(), packed.data(), scales.data(), offsets.data(), size(codes, 0), size(offsets, 0) - 1},
+          items ? items->data() : nullptr};
+}
+
+void estimate(In<float, 2> query, In<float, 3> table, In<int8_t, 2> centroids, In<float, 1> centroid_scales,
+              In<float, 1> scale_table, In<int8_t, 1> levels, int nbits, In<uint16_t, 1> codes, In<uint8_t, 2> packed,
+              In<uint8_t, 1> scales, In<int64_t, 1> offsets, std::optional<In<uint32_t, 1>> items, Out<float, 1> out,
+              int threads, const std::string& isa) {
+  const Wanted wanted = wanted_of(query.shape(1), centroids, centroid_scales, scale_table, levels, nbits, codes, packed,
+                                  scales, offsets, items, out);
+  need_few(table.shape(0), table.shape(2), query.shape(0));
+  need(table.shape(1) == centroids.shape(0), "the table has the wrong shape");
+  const flmr::Run run = run_of(threads, isa);
+  nb::gil_scoped_release release;
+  flmr::estimate(query.data(), size(query, 0), table.data(), wanted.book, wanted.vectors, wanted.items, size(out, 0),
+                 out.data(), run);
+}
+
+void score_codes(In<float, 2> query, std::optional<In<float, 3>> table, In<int8_t, 2> centroids,
+                 In<float, 1> centroid_scales, In<float, 1> scale_table, In<int8_t, 1> levels, int nbits,
+                 In<uint16_t, 1> codes, In<uint8_t, 2> packed, In<uint8_t, 1> scales, In<int64_t, 1> offsets,
+                 std::optional<In<uint32_t, 1>> items, Out<float, 1> out, int threads, const std::string& isa) {
+  const Wanted wanted = wanted_of(query.shape(1), centroids, centroid_scales, scale_table, levels, nbits, codes, packed,
+                                  scales, offsets, items, out);
   need(!table || (size(*table, 0) == blocks_of(size(query, 0)) && table->shape(1) == centroids.shape(0) &&
                   size(*table, 2) == 32),
        "the table has the wrong shape");
-  const flmr::Codebook book = {centroids.data(), centroid_scales.data(), scale_table.data(), levels.data(),
-                               size(centroids, 0), size(query, 1), nbits};
-  const flmr::Coded vectors = {codes.data(),   packed.data(),  scales.data(),
-                               offsets.data(), size(codes, 0), size(offsets, 0) - 1};
   const flmr::Run run = run_of(threads, isa);
   nb::gil_scoped_release release;
-  flmr::score_codes(query.data(), size(query, 0), table ? table->data() : nullptr, both, book, vectors,
-                    items ? items->data() : nullptr, size(out, 0), out.data(), run);
+  flmr::score_codes(query.data(), size(query, 0), table ? table->data() : nullptr, wanted.book, wanted.vectors,
+                    wanted.items, size(out, 0), out.data(), run);
+}
+
+int64_t best_rows(In<float, 1> scores, Out<uint32_t, 1> rows) {
+  need(size(rows, 0) <= size(scores, 0), "more rows are wanted than there are");
+  nb::gil_scoped_release release;
+  return flmr::best_rows(scores.data(), size(scores, 0), size(rows, 0), rows.data());
 }
 
 int64_t topk(In<float, 1> scores, std::optional<In<int64_t, 1>> ranks, Out<int64_t, 1> rows, const std::string& isa) {
@@ -329,9 +383,16 @@ NB_MODULE(_native, m) {
   m.def("rough", &rough, "bytes"_a.noconvert(), "bonus"_a.noconvert(), "weights"_a.noconvert(), "factor"_a, "base"_a,
         "codes"_a.noconvert(), "scales"_a.noconvert(), "offsets"_a.noconvert(), "items"_a.noconvert().none(),
         "out"_a.noconvert(), "threads"_a, "isa"_a);
-  m.def("score_codes", &score_codes, "query"_a.noconvert(), "table"_a.noconvert().none(), "both"_a, "centroids"_a.noconvert(),
+  m.def("few_table", &few_table, "query"_a.noconvert(), "centroids"_a.noconvert(), "centroid_scales"_a.noconvert(),
+        "scores"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("estimate", &estimate, "query"_a.noconvert(), "table"_a.noconvert(), "centroids"_a.noconvert(),
         "centroid_scales"_a.noconvert(), "scale_table"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
         "codes"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(), "offsets"_a.noconvert(),
         "items"_a.noconvert().none(), "out"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("score_codes", &score_codes, "query"_a.noconvert(), "table"_a.noconvert().none(), "centroids"_a.noconvert(),
+        "centroid_scales"_a.noconvert(), "scale_table"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,
+        "codes"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(), "offsets"_a.noconvert(),
+        "items"_a.noconvert().none(), "out"_a.noconvert(), "threads"_a, "isa"_a);
+  m.def("best_rows", &best_rows, "scores"_a.noconvert(), "rows"_a.noconvert());
   m.def("topk", &topk, "scores"_a.noconvert(), "ranks"_a.noconvert().none(), "rows"_a.noconvert(), "isa"_a);
 }

@@ -51,13 +51,14 @@ struct Coded {
   int64_t count, items;
 };
 
-// A query's scores with all centroids, rounded to bytes, in blocks of 32 rows; and how they make a rough score:
+// A merged query's scores with all centroids, rounded to bytes, in blocks of `width` rows (8 or 16); and how they make a rough score:
 // base + factor * the sum over rows of weight * best byte.
 struct ByteTable {
-  const uint8_t* bytes;    // [blocks][K][32]
+  const uint8_t* bytes;    // [blocks][K][width]
   const uint8_t* bonus;    // [256], what a vector's scale adds
-  const int16_t* weights;  // [blocks][32], 0 for rows that are not there
+  const int16_t* weights;  // [blocks][width], 0 for rows that are not there
   int64_t blocks, num_centroids;
+  int width;
   float factor, base;
 };
 
@@ -113,13 +114,18 @@ std::vector<uint32_t> probe(const float* centroid_scores_QK, int64_t rows, int64
 void score_flat(const float* query, int64_t rows, const Ragged& documents, const uint32_t* items, int64_t wanted,
                 float* scores, Precision precision, Run run);
 
-// Sums of rows that point the same way, a whole number of half blocks of them where there are so many; no more is lost
-// than the given share of the rows' squared lengths.  Returns how many rows were written.
+// Sums of rows that point the same way, 8 of them or a whole number of 16 where there are so many; no more is lost than
+// the given share of the rows' squared lengths.  Returns how many rows were written.
 int64_t merge_rows(const float* query, int64_t rows, int64_t dim, double most_lost, float* merged, const char* isa);
 
-// scores[block][centroid][row of the block]
+// scores[block][centroid][row of the block], in blocks of 32 rows.
 void score_table(const float* query, int64_t rows, const int8_t* centroids, const float* centroid_scales,
                  int64_t num_centroids, int64_t dim, float* scores, Run run);
+
+// The same for a merged query, its rows rounded to one byte a dimension, in a block of 8 rows where there are no more
+// and in blocks of 16 otherwise.
+void few_table(const float* query, int64_t rows, const int8_t* centroids, const float* centroid_scales,
+               int64_t num_centroids, int64_t dim, float* scores, Run run);
 
 // Rounds such scores to bytes 0 .. top, in steps of what is returned times the row's norm; lows: what byte 0 stands for.
 float byte_table(const float* scores, const float* norms, int64_t rows, int64_t num_centroids, float top,
@@ -128,10 +134,17 @@ float byte_table(const float* scores, const float* norms, int64_t rows, int64_t 
 // Rough scores of `wanted` items (items null: all in order): -inf for one without vectors.
 void rough(const ByteTable& table, const Coded& vectors, const uint32_t* items, int64_t wanted, float* scores, Run run);
 
+// About the MaxSim of a merged query against `wanted` items (null: all in order).  table: few_table of the query.
+void estimate(const float* query, int64_t rows, const float* table, const Codebook& book, const Coded& vectors,
+              const uint32_t* items, int64_t wanted, float* scores, Run run);
+
 // MaxSim of one query against `wanted` items (null: all in order) from their codes.  table: score_table of the query, or
-// null.  Not both: an estimate, the query's rows rounded to one byte a dimension.
-void score_codes(const float* query, int64_t rows, const float* table, bool both, const Codebook& book,
-                 const Coded& vectors, const uint32_t* items, int64_t wanted, float* scores, Run run);
+// null.
+void score_codes(const float* query, int64_t rows, const float* table, const Codebook& book, const Coded& vectors,
+                 const uint32_t* items, int64_t wanted, float* scores, Run run);
+
+// The `count` best scores: rows[], ascending; ties to the lower row; -inf and NaN never.  Returns how many.
+int64_t best_rows(const float* scores, int64_t count, int64_t wanted, uint32_t* rows);
 
 // The best k: rows[], best first, ties to the lower rank (to the lower row where ranks is null); -inf and NaN never.
 // Returns how many.

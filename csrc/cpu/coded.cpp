@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../kernels.h"
+#include "levels.h"
 #include "query.h"
 #include "threads.h"
 
@@ -14,31 +15,12 @@ namespace {
 
 constexpr int64_t kTile = 48;  // vectors multiplied together
 
-// The levels + 128, and the same for several dimensions at once where an instruction set looks them up in memory.
-class Levels {
- public:
-  Levels(const int8_t* levels, int nbits) {
-    for (int w = 0; w < 64; ++w) table_[w] = static_cast<uint8_t>(levels[w] + 128);
-    if (nbits > 4) return;
-    const int dims = nbits <= 2 ? 4 : 2, key_bits = dims * nbits + 6 - nbits;
-    wide_.resize(static_cast<size_t>(dims) << key_bits);
-    for (size_t key = 0; key < size_t{1} << key_bits; ++key)
-      for (int j = 0; j < dims; ++j) wide_[key * static_cast<size_t>(dims) + static_cast<size_t>(j)] = table_[(key >> (j * nbits)) & 63];
-  }
-  const uint8_t* table() const { return table_; }
-  const uint8_t* wide() const { return wide_.data(); }
-
- private:
-  alignas(64) uint8_t table_[64];
-  std::vector<uint8_t> wide_;
-};
-
 // What one thread works with.
 class Scorer {
  public:
-  Scorer(const Simd& isa, const ByteQuery& query, const float* table, bool both, const Codebook& book,
-         const Levels& levels, const Coded& vectors)
-      : isa_(isa), query_(query), table_(table), both_(both), book_(book), levels_(levels), vectors_(vectors),
+  Scorer(const Simd& isa, const ByteQuery& query, const float* table, const Codebook& book, const Levels& levels,
+         const Coded& vectors)
+      : isa_(isa), query_(query), table_(table), book_(book), levels_(levels), vectors_(vectors),
         stride_(padded_bytes(book.dim)), row_bytes_((book.dim * book.nbits + 7) / 8), tile_(kTile * stride_),
         centroids_(table ? 0 : kTile * stride_), dots_(2 * kTile * kBlockRows),
         bases_(table ? 0 : kTile * kBlockRows), best_(query.blocks() * kBlockRows) {
@@ -71,10 +53,6 @@ class Scorer {
   }
 
  private:
-  static void fetch(const void* place, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(place) + i);
-  }
-
   // A tile of vectors with all query rows.
   void multiply(int64_t first, int64_t count) {
     const uint16_t* codes = vectors_.codes + first;
@@ -97,11 +75,10 @@ class Scorer {
     }
   }
 
-  // With both parts of the query; with the first part alone, and null, where an estimate is enough.
   const int32_t* products(int64_t block, Span rows, const uint8_t* tile, int64_t count) {
-    int32_t* low = both_ ? dots_.get() + kTile * kBlockRows : nullptr;
+    int32_t* low = dots_.get() + kTile * kBlockRows;
     isa_.byte_dots(query_.high(block), query_.high_start(block), tile, stride_, count, book_.dim, rows, dots_.get());
-    if (low) isa_.byte_dots(query_.low(block), query_.low_start(block), tile, stride_, count, book_.dim, rows, low);
+    isa_.byte_dots(query_.low(block), query_.low_start(block), tile, stride_, count, book_.dim, rows, low);
     return low;
   }
 
@@ -118,7 +95,6 @@ class Scorer {
   const Simd& isa_;
   const ByteQuery& query_;
   const float* const table_;
-  const bool both_;
   const Codebook& book_;
   const Levels& levels_;
   const Coded& vectors_;
@@ -131,15 +107,15 @@ class Scorer {
 
 }  // namespace
 
-void score_codes(const float* query, int64_t rows, const float* table, bool both, const Codebook& book,
-                 const Coded& vectors, const uint32_t* items, int64_t wanted, float* scores, Run run) {
+void score_codes(const float* query, int64_t rows, const float* table, const Codebook& book, const Coded& vectors,
+                 const uint32_t* items, int64_t wanted, float* scores, Run run) {
   const Simd& isa = simd(run.isa);
   const ByteQuery bytes(isa, query, rows, book.dim);
   const Levels levels(book.levels, book.nbits);
   const auto item = [&](int64_t i) { return items ? items[i] : static_cast<uint32_t>(i); };
   const int64_t step = std::clamp<int64_t>(wanted / (static_cast<int64_t>(run.threads) * 8), 1, 64);
   share((wanted + step - 1) / step, run.threads, [&](Units& units) {
-    Scorer scorer(isa, bytes, table, both, book, levels, vectors);
+    Scorer scorer(isa, bytes, table, book, levels, vectors);
     for (int64_t unit; units.take(unit);)
       for (int64_t i = unit * step; i < std::min(wanted, (unit + 1) * step); ++i) {
         if (i + 1 < wanted) scorer.announce(item(i + 1));

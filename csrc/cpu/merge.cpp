@@ -95,7 +95,7 @@ class Ward {
 
 int64_t merge_rows(const float* query, int64_t rows, int64_t dim, double most_lost, float* merged, const char* isa) {
   std::vector<int64_t> intos, froms;
-  if (rows > kBlockRows / 2) {
+  if (rows > 8) {
     Ward ward(gram(simd(isa), query, rows, dim), rows);
     double lost = 0;
     while (static_cast<int64_t>(intos.size()) < rows - 1) {
@@ -106,10 +106,9 @@ int64_t merge_rows(const float* query, int64_t rows, int64_t dim, double most_lo
       froms.push_back(from);
     }
   }
-  // Half blocks are looked at together: rows that fill one up cost nothing.
-  const int64_t half = kBlockRows / 2;
-  const int64_t left = rows - static_cast<int64_t>(intos.size());
-  const int64_t kept = std::min(rows, (left + half - 1) / half * half);
+  // Blocks are looked at as a whole: rows that fill one up cost nothing.
+  const int64_t left = rows - static_cast<int64_t>(intos.size()), block = few_rows(left);
+  const int64_t kept = std::min(rows, (left + block - 1) / block * block);
   std::vector<double> sums(query, query + rows * dim);
   std::vector<bool> gone(static_cast<size_t>(rows));
   for (size_t m = 0; m < static_cast<size_t>(rows - kept); ++m) {

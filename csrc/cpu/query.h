@@ -1,4 +1,4 @@
-// A query as bytes: each row as two int8 numbers a dimension, in blocks of 32 rows laid out for the byte loops.
+// A query as bytes: each row as two int8 numbers a dimension, in blocks laid out for the byte loops.
 //
 // Row r is step[r] * (high + low / 254): high is the nearest whole multiple of the step, low what is left in 254ths.
 
@@ -14,6 +14,23 @@ constexpr int kBlockRows = 32;
 constexpr Span kWhole = {0, kBlockRows}, kFirstHalf = {0, kBlockRows / 2};
 constexpr float kLowShare = 1.0f / 254.0f;
 
+inline int8_t whole(float value) { return static_cast<int8_t>(std::clamp(std::nearbyint(value), -127.0f, 127.0f)); }
+
+// The step of a row; 0, and nothing written, for a row of zeros.
+inline float round_row(const float* row, int64_t dim, int8_t* high, int8_t* low) {
+  float most = 0;
+  for (int64_t d = 0; d < dim; ++d) most = std::max(most, std::fabs(row[d]));
+  const float step = most / 127.0f;
+  if (!(step > 0)) return 0;
+  for (int64_t d = 0; d < dim; ++d) {
+    const float value = row[d] / step;
+    high[d] = whole(value);
+    if (low) low[d] = whole((value - std::nearbyint(value)) * 254.0f);
+  }
+  return step;
+}
+
+// A query as it is, with both numbers, in blocks of 32 rows: for scores.
 class ByteQuery {
  public:
   ByteQuery(const Simd& simd, const float* query, int64_t rows, int64_t dim)
@@ -25,8 +42,8 @@ class ByteQuery {
       std::fill(high.begin(), high.end(), int8_t{0});
       std::fill(low.begin(), low.end(), int8_t{0});
       for (int64_t r = 0; r < kBlockRows && b * kBlockRows + r < rows; ++r)
-        round_row(query + (b * kBlockRows + r) * dim, static_cast<size_t>(b * kBlockRows + r), &high[static_cast<size_t>(r * dim)],
-                  &low[static_cast<size_t>(r * dim)]);
+        take_row(query + (b * kBlockRows + r) * dim, static_cast<size_t>(b * kBlockRows + r), &high[static_cast<size_t>(r * dim)],
+                 &low[static_cast<size_t>(r * dim)]);
       simd.pack_bytes(high.data(), dim, high_.get() + b * size_);
       simd.pack_bytes(low.data(), dim, low_.get() + b * size_);
     }
@@ -51,30 +68,48 @@ class ByteQuery {
   const int32_t* low_start(int64_t block) const { return &low_start_[static_cast<size_t>(block * kBlockRows)]; }
 
  private:
-  static int8_t whole(float value) { return static_cast<int8_t>(std::clamp(std::nearbyint(value), -127.0f, 127.0f)); }
-
-  void round_row(const float* row, size_t place, int8_t* high, int8_t* low) {
-    float most = 0;
-    for (int64_t d = 0; d < dim_; ++d) most = std::max(most, std::fabs(row[d]));
-    const float step = most / 127.0f;
-    if (!(step > 0)) return;  // a row of zeros scores 0
-    steps_[place] = step;
-    int32_t high_sum = 0, low_sum = 0;
+  void take_row(const float* row, size_t place, int8_t* high, int8_t* low) {
+    steps_[place] = round_row(row, dim_, high, low);
     for (int64_t d = 0; d < dim_; ++d) {
-      const float value = row[d] / step;
-      high[d] = whole(value);
-      low[d] = whole((value - std::nearbyint(value)) * 254.0f);
-      high_sum += high[d];
-      low_sum += low[d];
+      high_start_[place] -= 128 * high[d];
+      low_start_[place] -= 128 * low[d];
     }
-    high_start_[place] = -128 * high_sum;
-    low_start_[place] = -128 * low_sum;
   }
 
   const int64_t rows_, dim_, blocks_, size_;
   Buffer<uint8_t> high_, low_;
   std::vector<float> steps_;
   std::vector<int32_t> high_start_, low_start_;
+};
+
+// Merged rows with the first number alone, in blocks of 8 where there are no more and of 16 otherwise: for estimates.
+inline int few_rows(int64_t rows) { return rows <= 8 ? 8 : 16; }
+
+class FewQuery {
+ public:
+  FewQuery(const Simd& simd, const float* query, int64_t rows, int64_t dim)
+      : width_(few_rows(rows)), blocks_((rows + width_ - 1) / width_), size_(simd.few_panel_size(width_, dim)),
+        panels_(blocks_ * size_), steps_(static_cast<size_t>(blocks_ * width_)) {
+    std::vector<int8_t> high(static_cast<size_t>(width_ * dim));
+    for (int64_t b = 0; b < blocks_; ++b) {
+      std::fill(high.begin(), high.end(), int8_t{0});
+      for (int64_t r = 0; r < width_ && b * width_ + r < rows; ++r)
+        steps_[static_cast<size_t>(b * width_ + r)] =
+            round_row(query + (b * width_ + r) * dim, dim, &high[static_cast<size_t>(r * dim)], nullptr);
+      simd.pack_few(high.data(), width_, dim, panels_.get() + b * size_);
+    }
+  }
+
+  int width() const { return width_; }  // rows of a block
+  int64_t blocks() const { return blocks_; }
+  const uint8_t* panel(int64_t block) const { return panels_.get() + block * size_; }
+  const float* steps(int64_t block) const { return &steps_[static_cast<size_t>(block * width_)]; }
+
+ private:
+  const int width_;
+  const int64_t blocks_, size_;
+  Buffer<uint8_t> panels_;
+  std::vector<float> steps_;
 };
 
 }  // namespace flmr

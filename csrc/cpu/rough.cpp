@@ -1,11 +1,11 @@
-// A score of every item from its codes alone: one 32-byte load, an addition and a maximum a vector.
+// A score of every item from its codes alone: two loads of a block's bytes, an addition and a maximum a vector.
 
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "../kernels.h"
-#include "query.h"
+#include "tile.h"
 #include "threads.h"
 
 namespace flmr {
@@ -18,10 +18,12 @@ constexpr int64_t kAhead = 4;    // items
 
 void rough(const ByteTable& table, const Coded& vectors, const uint32_t* items, int64_t wanted, float* scores, Run run) {
   const Simd& isa = simd(run.isa);
+  std::vector<uint8_t> bonus(256 * 16);  // each in as many bytes as are added together
+  for (size_t scale = 0; scale < 256; ++scale) std::fill_n(&bonus[scale * 16], 16, table.bonus[scale]);
   const auto item = [&](int64_t i) { return items ? items[i] : static_cast<uint32_t>(i); };
   share((wanted + kItems - 1) / kItems, run.threads, [&](Units& units) {
     std::vector<int32_t> sums(static_cast<size_t>(kItems));
-    uint8_t best[kBlockRows];
+    uint8_t best[16];
     for (int64_t number; units.take(number);) {
       const int64_t first = number * kItems, count = std::min(kItems, wanted - first);
       int64_t begin, end;
@@ -34,9 +36,10 @@ void rough(const ByteTable& table, const Coded& vectors, const uint32_t* items, 
         for (int64_t i = 0; i < count; ++i) {
           begin = vectors.offsets[item(first + i)], end = vectors.offsets[item(first + i) + 1];
           if (i + kAhead < count) __builtin_prefetch(vectors.codes + vectors.offsets[item(first + i + kAhead)]);
-          isa.byte_max(table.bytes + block * table.num_centroids * kBlockRows, vectors.codes + begin,
-                       vectors.scales + begin, table.bonus, end - begin, best);
-          sums[static_cast<size_t>(i)] += isa.byte_sum(best, table.weights + block * kBlockRows);
+          isa.byte_max(table.bytes + block * table.num_centroids * table.width, table.width, vectors.codes + begin,
+                       vectors.scales + begin, bonus.data(), end - begin, best);
+          for (int row = 0; row < table.width; ++row)
+            sums[static_cast<size_t>(i)] += best[row] * table.weights[block * table.width + row];
         }
       for (int64_t i = 0; i < count; ++i) {
         begin = vectors.offsets[item(first + i)], end = vectors.offsets[item(first + i) + 1];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -35,6 +36,23 @@ int64_t topk(const float* scores, int64_t count, const int64_t* ranks, int64_t k
   std::partial_sort(kept.begin(), kept.begin() + found, kept.end(), better);
   std::copy_n(kept.begin(), found, rows);
   return found;
+}
+
+int64_t best_rows(const float* scores, int64_t count, int64_t wanted, uint32_t* rows) {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  std::vector<float> found;
+  found.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i)
+    if (scores[i] > kNothing) found.push_back(scores[i]);
+  const int64_t kept = std::min(wanted, static_cast<int64_t>(found.size()));
+  if (kept <= 0) return 0;
+  std::nth_element(found.begin(), found.begin() + (kept - 1), found.end(), std::greater<float>());
+  const float least = found[static_cast<size_t>(kept - 1)];
+  int64_t ties = kept - std::count_if(found.begin(), found.begin() + kept, [&](float score) { return score > least; });
+  int64_t written = 0;
+  for (int64_t i = 0; i < count; ++i)
+    if (scores[i] > least || (scores[i] == least && ties-- > 0)) rows[written++] = static_cast<uint32_t>(i);
+  return written;
 }
 
 }  // namespace flmr

@@ -27,7 +27,7 @@ from flmr.index.snapshot import Snapshot, View
 from flmr.index.source import as_matrix
 from flmr.ops.coded import Table, query_table
 from flmr.ops.native import thread_count
-from flmr.ops.topk import topk
+from flmr.ops.topk import best_rows, topk
 from flmr.records import Hit, MultiVectors, Passage
 
 MAX_QUERY_VALUE = 1e24  # 65,535 rows x 8,192 dims x 65,504 x 1e24 still fits float32
@@ -365,13 +365,13 @@ def _best_parts(scored: list[Scored], count: int) -> list[Part]:
     """The best items over all segments, as parts again, rows ascending."""
     if not scored:
         return []
-    best = topk(np.concatenate([entry.scores for entry in scored]), count)
-    parts, start = [], 0
-    for entry in scored:
-        end = start + len(entry.scores)
-        local = best[(best >= start) & (best < end)] - start
-        parts.append(Part(entry.part.view, np.sort(entry.rows()[local]).astype(np.uint32)))
-        start = end
+    ends = np.cumsum([len(entry.scores) for entry in scored])
+    best = best_rows(np.concatenate([entry.scores for entry in scored]), count)
+    shares = np.split(best, np.searchsorted(best, ends[:-1]))
+    parts = []
+    for entry, end, rows in zip(scored, ends.tolist(), shares, strict=True):
+        local = rows - np.uint32(end - len(entry.scores))
+        parts.append(Part(entry.part.view, local if entry.part.rows is None else entry.part.rows[local]))
     return [part for part in parts if part.items]
 
 

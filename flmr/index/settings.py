@@ -25,8 +25,9 @@ EFFORT_ROWS = 16
 MORE_PER_DECADE = 0.19  # of k
 ALMOST_ALL = 0.75  # of the items: then all are estimated, in the order in which they are stored
 
-# Estimates rank the best 10 within 15, the best 100 within 150, of a query of 32 rows that was merged to 16.
-FINALISTS_PER_ROOT = 10.0  # times sqrt(k), on top of k
+# Estimates rank the best 10 within 23 at the 95th percentile of queries of 32 rows that were merged to 8, 60 at worst;
+# the best 100 within 243.
+FINALISTS_PER_ROOT = 15.0  # times sqrt(k), on top of k
 RESCORED_PER_RESULT = 4  # where float16 vectors are kept, that correct more than an estimate's rounding
 RESCORED_AT_LEAST = 64
 

@@ -9,7 +9,8 @@ a score has the same bits on every instruction set, with any number of threads a
 Rough scores and estimates are of a shorter query: rows that point the same way (the [MASK] rows of ColBERT, the patches
 of a picture) are replaced by their sum.
 
-Shapes: Q query rows, D dim, K centroids, T vectors of N items, P bytes a packed vector, B blocks of 32 query rows.
+Shapes: Q query rows, D dim, K centroids, T vectors of N items, P bytes a packed vector, M merged rows in B blocks of W:
+of 8 where there are no more, else of 16.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from flmr.ops import native
 from flmr.ops.arrays import Array, count_items, ready, same, token_rows
 from flmr.ops.trellis import packed_size, unpack_reference
 
-BLOCK = 32  # query rows that are laid out together
-HALF = 16  # query rows that cost half a block
-MOST_LOST = 0.2  # share of the rows' squared lengths that merging may lose: 32 rows become 16, 320 become 32
+BLOCK = 32  # query rows that are laid out together for scores
+FEWEST = 8  # merged rows: fewer would not be faster
+MOST_LOST = 0.2  # share of the rows' squared lengths that merging may lose: 32 rows become 8, 320 become 32
 MOST_WEIGHT = 4095  # the weight of the longest row in a rough score: 832 rows of it times 255 fit an int32
 LOW_SHARE = np.float32(1) / np.float32(254)  # a row is step * (high + low / 254)
 TOP = 208  # the byte of the best centroid score; what is left up to 255 is for what residuals may add
@@ -96,8 +97,8 @@ class Coded:
 class Table:
     """A query for rough scores and estimates: merged rows (M, D) and their scores with all centroids of a codebook.
 
-    scores: (B, K, 32) float32.  bytes: (B, K, 32) uint8, the scores in steps of `unit` times the row's norm, from lows
-    (B, 32).  bonus: (256,) uint8, what a vector's scale may add.  weights: (B, 32) int16, the rows' norms.
+    scores: (B, K, W) float32.  bytes: (B, K, W) uint8, the scores in steps of `unit` times the row's norm, from lows
+    (B, W).  bonus: (256,) uint8, what a vector's scale may add.  weights: (B, W) int16, the rows' norms.
     """
 
     rows_MD: Array
@@ -115,10 +116,15 @@ class Table:
         return float(self.lows.reshape(-1)[: len(self.rows_MD)].sum(dtype=np.float64))
 
 
+def block_width(rows: int) -> int:
+    """W: so many merged rows stand together."""
+    return FEWEST if rows <= FEWEST else 2 * FEWEST
+
+
 def merge_rows(query_QD: Array, *, most_lost: float = MOST_LOST, isa: str | None = None) -> NDArray[np.float32]:
     """Sums of rows that point the same way (Ward 1963): (M, D) float32, M <= Q.
 
-    Where rows were merged M is a multiple of 16: fewer would not be faster.  No more than `most_lost` of the rows'
+    Where rows were merged M is 8 or a multiple of 16: fewer would not be faster.  No more than `most_lost` of the rows'
     squared lengths is lost to their distances from their groups' means.
     Raises InvalidInput on a wrong type or shape.
     """
@@ -139,7 +145,7 @@ def merge_rows_reference(query_QD: Array, *, most_lost: float = MOST_LOST) -> ND
     costs = (squares[:, None] + squares[None, :] - 2 * costs) / 2
     np.fill_diagonal(costs, np.inf)
     sizes, lost = np.ones(rows), 0.0
-    while rows > HALF and len(merges) < rows - 1:
+    while rows > FEWEST and len(merges) < rows - 1:
         i, j = sorted(int(x) for x in np.unravel_index(costs.argmin(), costs.shape))
         price, a, b = costs[i, j], sizes[i], sizes[j]
         lost += price
@@ -149,7 +155,8 @@ def merge_rows_reference(query_QD: Array, *, most_lost: float = MOST_LOST) -> ND
         merged[[i, j]] = np.inf
         costs[i], costs[:, i], costs[j], costs[:, j], sizes[i] = merged, merged, np.inf, np.inf, a + b
         merges.append((i, j))
-    kept = min(rows, -(-(rows - len(merges)) // HALF) * HALF)
+    left = rows - len(merges)
+    kept = min(rows, -(-left // block_width(left)) * block_width(left))
     sums, gone = query_QD.astype(np.float64), []
     for i, j in merges[: rows - kept]:
         sums[i] += sums[j]
@@ -171,9 +178,11 @@ def query_table(
     Raises InvalidInput on a wrong type or D.
     """
     rows = merge_rows(_checked_query(query_QD, book), most_lost=most_lost, isa=isa)
-    scores = _score_table(rows, book, native.thread_count(threads), native.isa(isa))
+    scores = _score_table(
+        "few_table", rows, block_width(len(rows)), book, native.thread_count(threads), native.isa(isa)
+    )
     table_bytes = np.empty(scores.shape, np.uint8)
-    lows = np.empty((len(scores), BLOCK), np.float32)
+    lows = np.empty((scores.shape[0], scores.shape[2]), np.float32)
     norms = _norms(rows)
     unit = native.call(
         "byte_table", scores, norms, float(TOP), table_bytes, lows, native.thread_count(threads), native.isa(isa)
@@ -186,17 +195,18 @@ def query_table_reference(
 ) -> Table:
     """The same in NumPy."""
     rows = merge_rows_reference(_checked_query(query_QD, book), most_lost=most_lost)
-    blocks, K, norms = -(-len(rows) // BLOCK), len(book.centroids_KD), _norms(rows)
-    padded = np.zeros((K, blocks * BLOCK), np.float32)
-    padded[:, : len(rows)] = _products(rows, book.centroids_KD, book.centroid_scales_K)
-    scores = np.ascontiguousarray(padded.reshape(K, blocks, BLOCK).transpose(1, 0, 2))
+    width = block_width(len(rows))
+    blocks, K, norms = -(-len(rows) // width), len(book.centroids_KD), _norms(rows)
+    padded = np.zeros((K, blocks * width), np.float32)
+    padded[:, : len(rows)] = _products(rows, book.centroids_KD, book.centroid_scales_K, both=False)
+    scores = np.ascontiguousarray(padded.reshape(K, blocks, width).transpose(1, 0, 2))
     lows = scores.min(axis=1)
     ranges = (scores.max(axis=1) - lows).reshape(-1)[: len(rows)]
     widest = (ranges[norms > 0] / norms[norms > 0]).max(initial=np.float32(0))
     unit = widest / np.float32(TOP) if widest > 0 else np.float32(1)
-    factors = np.zeros(blocks * BLOCK, np.float32)
+    factors = np.zeros(blocks * width, np.float32)
     factors[: len(rows)][norms > 0] = np.float32(1) / (unit * norms[norms > 0])
-    steps = np.floor((scores - lows[:, None]) * factors.reshape(blocks, 1, BLOCK) + np.float32(0.5))
+    steps = np.floor((scores - lows[:, None]) * factors.reshape(blocks, 1, width) + np.float32(0.5))
     return _table(rows, scores, np.clip(steps, 0, TOP).astype(np.uint8), lows, norms, float(unit), book, bonus)
 
 
@@ -252,7 +262,7 @@ def estimate(
 
     items: uint32, None for all; -inf for one without rows.  Raises InvalidInput on a wrong item, offset or code.
     """
-    return _score(table.rows_MD, table.scores, False, book, coded, items, threads, isa)
+    return _score("estimate", table.rows_MD, table.scores, book, coded, items, threads, isa)
 
 
 def estimate_reference(table: Table, book: Codebook, coded: Coded, items: Array | None) -> NDArray[np.float32]:
@@ -278,8 +288,9 @@ def score_codes(
     query = _checked_query(query_QD, book)
     # Each centroid once, or the centroid of each vector: the same numbers either way.
     many = items is None or _count_vectors(coded, items) > len(book.centroids_KD)
-    table = _score_table(query, book, native.thread_count(threads), native.isa(isa)) if many else None
-    return _score(query, table, True, book, coded, items, threads, isa)
+    run = native.thread_count(threads), native.isa(isa)
+    table = _score_table("score_table", query, BLOCK, book, *run) if many else None
+    return _score("score_codes", query, table, book, coded, items, threads, isa)
 
 
 def score_codes_reference(query_QD: Array, book: Codebook, coded: Coded, items: Array | None) -> NDArray[np.float32]:
@@ -291,9 +302,9 @@ def score_codes_reference(query_QD: Array, book: Codebook, coded: Coded, items: 
 
 
 def _score(
+    kernel: str,
     rows_QD: Array,
     table: Array | None,
-    both: bool,
     book: Codebook,
     coded: Coded,
     items: Array | None,
@@ -303,10 +314,9 @@ def _score(
     same("bytes a vector", packed=coded.packed_TP.shape[1], needed=packed_size(book.nbits, book.dim))
     wanted, out = _wanted(coded, items)
     native.call(
-        "score_codes",
+        kernel,
         rows_QD,
         table,
-        both,
         *_in_place(book.centroids_KD, book.centroid_scales_K, book.scale_table, book.levels),
         book.nbits,
         *_in_place(coded.codes_T, coded.packed_TP, coded.scales_T, coded.offsets_N1),
@@ -332,10 +342,10 @@ def _score_reference(
     return out
 
 
-def _score_table(query_QD: Array, book: Codebook, threads: int, isa: str) -> Array:
-    scores = np.empty((-(-len(query_QD) // BLOCK), len(book.centroids_KD), BLOCK), np.float32)
+def _score_table(kernel: str, query_QD: Array, width: int, book: Codebook, threads: int, isa: str) -> Array:
+    scores = np.empty((-(-len(query_QD) // width), len(book.centroids_KD), width), np.float32)
     centroids = _in_place(book.centroids_KD, book.centroid_scales_K)
-    native.call("score_table", query_QD, *centroids, scores, threads, isa)
+    native.call(kernel, query_QD, *centroids, scores, threads, isa)
     return scores
 
 

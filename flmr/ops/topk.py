@@ -32,6 +32,21 @@ def topk_reference(scores_N: Array, k: int, *, ranks_N: Array | None = None) -> 
     return rows[np.lexsort((ties, -scores[rows]))][:k].astype(np.int64)
 
 
+def best_rows(scores_N: Array, count: int) -> NDArray[np.uint32]:
+    """Rows of the `count` best scores, ascending: uint32; ties go to the lower row; -inf and NaN are never among them.
+
+    Raises InvalidInput for count < 0 or a wrong type or shape.
+    """
+    scores, _ = _checked(scores_N, count, None)
+    rows = np.empty(min(count, len(scores)), np.uint32)
+    return rows[: native.call("best_rows", scores, rows)]
+
+
+def best_rows_reference(scores_N: Array, count: int) -> NDArray[np.uint32]:
+    """The same by a full sort in NumPy."""
+    return np.sort(topk_reference(scores_N, count)).astype(np.uint32)
+
+
 def _checked(scores_N: Array, k: int, ranks_N: Array | None) -> tuple[Array, Array | None]:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise InvalidInput(f"k must be a whole number from 0, not {k!r}")

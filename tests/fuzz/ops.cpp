@@ -286,29 +286,49 @@ void fuzz_score_codes(Random& random, int callers) {
   const int64_t rows = random.below(random.one_in(8) ? 90 : 40), blocks = (rows + kBlock - 1) / kBlock;
   const auto query = floats(random, rows * stored.dim, false);
   const Wanted wanted(random, stored.num_items);
-  const bool tabled = random.one_in(2), both = random.one_in(2);
+  const bool tabled = random.one_in(2);
   const Array<float> table(blocks * stored.num_centroids * kBlock);
   flmr::score_table(query.get(), rows, stored.centroids.get(), stored.centroid_scales.get(), stored.num_centroids,
                     stored.dim, table.get(), {flmr::simd_names().front().c_str(), 1});
   everywhere("score_codes", stored.sound(wanted.items), strange ? Agree::kNone : Agree::kAll, callers, [&](Run run) {
     Array<float> out(wanted.items.count());
-    flmr::score_codes(query.get(), rows, tabled ? table.get() : nullptr, both, stored.book(), stored.coded(),
+    flmr::score_codes(query.get(), rows, tabled ? table.get() : nullptr, stored.book(), stored.coded(),
                       wanted.pointer(), out.count(), out.get(), run);
+    return listed(out);
+  });
+}
+
+int64_t few(int64_t rows) { return rows <= 8 ? 8 : 16; }
+
+void fuzz_estimate(Random& random, int callers) {
+  const bool strange = random.one_in(6);
+  const Stored stored(random, strange, random.one_in(3));
+  const int64_t rows = random.below(random.one_in(2) ? 9 : 40), width = few(rows), blocks = (rows + width - 1) / width;
+  const auto query = floats(random, rows * stored.dim, false);
+  const Wanted wanted(random, stored.num_items);
+  const Array<float> table(blocks * stored.num_centroids * width);
+  flmr::few_table(query.get(), rows, stored.centroids.get(), stored.centroid_scales.get(), stored.num_centroids,
+                  stored.dim, table.get(), {flmr::simd_names().front().c_str(), 1});
+  everywhere("estimate", stored.sound(wanted.items), strange ? Agree::kNone : Agree::kAll, callers, [&](Run run) {
+    Array<float> out(wanted.items.count());
+    flmr::estimate(query.get(), rows, table.get(), stored.book(), stored.coded(), wanted.pointer(), out.count(),
+                   out.get(), run);
     return listed(out);
   });
 }
 
 void fuzz_rough(Random& random, int callers) {
   const Stored stored(random, false, random.one_in(3));
-  const int64_t blocks = random.below(4);
-  const auto table = bits<uint8_t>(random, blocks * stored.num_centroids * kBlock), bonus = bits<uint8_t>(random, 256);
-  const auto weights = bits<int16_t>(random, blocks * kBlock);
+  const int64_t blocks = random.below(4), width = random.one_in(2) ? 8 : 16;
+  const auto table = bits<uint8_t>(random, blocks * stored.num_centroids * width), bonus = bits<uint8_t>(random, 256);
+  const auto weights = bits<int16_t>(random, blocks * width);
   const Wanted wanted(random, stored.num_items);
   flmr::Coded vectors = stored.coded();
   vectors.packed = nullptr;
   everywhere("rough", stored.sound(wanted.items), Agree::kAll, callers, [&](Run run) {
     Array<float> out(wanted.items.count());
-    flmr::rough({table.get(), bonus.get(), weights.get(), blocks, stored.num_centroids, 0.5f, 1.0f}, vectors,
+    flmr::rough({table.get(), bonus.get(), weights.get(), blocks, stored.num_centroids,
+                 static_cast<int>(width), 0.5f, 1.0f}, vectors,
                 wanted.pointer(), out.count(), out.get(), run);
     return listed(out);
   });
@@ -321,7 +341,7 @@ void fuzz_table(Random& random, int callers) {
   const int64_t size = blocks * stored.num_centroids * kBlock;
   const auto query = floats(random, rows * stored.dim, false);
   const Agree agree = strange ? Agree::kNone : Agree::kAll;
-  Array<float> table(size), norms = floats(random, rows, false);
+  auto norms = floats(random, rows, false);
   for (int64_t r = 0; r < rows; ++r) norms[r] = std::fabs(norms[r]);
   everywhere("score_table", true, agree, callers, [&](Run run) {
     Array<float> out(size);
@@ -329,14 +349,24 @@ void fuzz_table(Random& random, int callers) {
                       stored.dim, out.get(), run);
     return listed(out);
   });
-  flmr::score_table(query.get(), rows, stored.centroids.get(), stored.centroid_scales.get(), stored.num_centroids,
-                    stored.dim, table.get(), {flmr::simd_names().front().c_str(), 1});
+  const int64_t width = few(rows), few_blocks = (rows + width - 1) / width;
+  Array<float> table(few_blocks * stored.num_centroids * width);
+  const auto fill = [&](Array<float>& out, Run run) {
+    flmr::few_table(query.get(), rows, stored.centroids.get(), stored.centroid_scales.get(), stored.num_centroids,
+                    stored.dim, out.get(), run);
+  };
+  everywhere("few_table", true, agree, callers, [&](Run run) {
+    Array<float> out(table.count());
+    fill(out, run);
+    return listed(out);
+  });
+  fill(table, {flmr::simd_names().front().c_str(), 1});
   const float top = static_cast<float>(1 + random.below(255));
   everywhere("byte_table", true, agree, callers, [&](Run run) {
-    Array<uint8_t> out(size);
-    Array<float> lows(blocks * kBlock);
+    Array<uint8_t> out(table.count());
+    Array<float> lows(few_blocks * width);
     flmr::byte_table(table.get(), norms.get(), rows, stored.num_centroids, top, out.get(), lows.get(), run);
-    return listed_numbers(out.get(), size);
+    return listed_numbers(out.get(), out.count());
   });
 }
 
@@ -601,7 +631,8 @@ void fuzz_topk(Random& random, int callers) {
 void execute(uint64_t seed, int callers) {
   current = seed;
   Random random(seed);
-  void (*const ops[])(Random&, int) = {fuzz_score_codes, fuzz_score_codes, fuzz_score_codes, fuzz_rough,
+  void (*const ops[])(Random&, int) = {fuzz_score_codes, fuzz_score_codes, fuzz_estimate,    fuzz_rough,
+                                       fuzz_estimate,
                                        fuzz_rough,       fuzz_probe,       fuzz_probe,       fuzz_table,
                                        fuzz_merge_rows,  fuzz_score_flat,  fuzz_maxsim,
                                        fuzz_assign,      fuzz_assign_rounded, fuzz_means,    fuzz_trellis,

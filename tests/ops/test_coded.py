@@ -98,20 +98,20 @@ def test_any_ragged_shape_and_any_choice_of_items_equal_the_reference(
 
 def test_rows_that_point_the_same_way_become_their_sum() -> None:
     rng = np.random.default_rng(0)
-    directions = normal(rng, 16, 64)
-    query = np.repeat(directions, [9, 1, 1, 2, 2, 5, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1], axis=0)
-    merged = merge_rows(query)
-    assert len(merged) == 16
-    counts = np.linalg.norm(merged, axis=1) / np.linalg.norm(directions, axis=1)
-    np.testing.assert_allclose(np.sort(counts), sorted([9, 1, 1, 2, 2, 5, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1]), rtol=1e-5)
+    for times in ([9, 1, 1, 2, 2, 5, 1, 1], [9, 1, 1, 2, 2, 5, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1]):
+        directions = normal(rng, len(times), 64)
+        merged = merge_rows(np.repeat(directions, times, axis=0), most_lost=0.01)
+        assert len(merged) == len(times)
+        counts = np.linalg.norm(merged, axis=1) / np.linalg.norm(directions, axis=1)
+        np.testing.assert_allclose(np.sort(counts), sorted(times), rtol=1e-5)
 
 
 def test_rows_that_differ_and_short_queries_stay_as_they_are() -> None:
     rng = np.random.default_rng(1)
-    for rows in (0, 1, 16, 32):
+    for rows in (0, 1, 8, 16, 32):
         query = normal(rng, rows, 128)
-        np.testing.assert_array_equal(merge_rows(query), query)
-    np.testing.assert_array_equal(merge_rows(np.repeat(query[:1], 16, axis=0)), np.repeat(query[:1], 16, axis=0))
+        np.testing.assert_array_equal(merge_rows(query, most_lost=0.1), query)
+    np.testing.assert_array_equal(merge_rows(np.repeat(query[:1], 8, axis=0)), np.repeat(query[:1], 8, axis=0))
 
 
 @pytest.mark.parametrize("most_lost", [0.0, 0.05, 0.14, 0.5, 1.0])
@@ -122,7 +122,7 @@ def test_merging_equals_the_reference_and_loses_no_more_than_it_may(most_lost: f
         query = redundant(rng, rows, 32)
         merged = merge_rows(query, most_lost=most_lost, isa=isa)
         np.testing.assert_array_equal(merged, merge_rows_reference(query, most_lost=most_lost))
-        assert len(merged) == rows or len(merged) % 16 == 0
+        assert len(merged) in (rows, 8) or len(merged) % 16 == 0
         np.testing.assert_allclose(merged.sum(axis=0), query.sum(axis=0), rtol=1e-4, atol=1e-3)
 
 

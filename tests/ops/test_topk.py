@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from op_samples import ISAS
 
 from flmr.errors import InvalidInput
-from flmr.ops.topk import topk, topk_reference
+from flmr.ops.topk import best_rows, best_rows_reference, topk, topk_reference
 
 
 @given(
@@ -29,6 +29,7 @@ def test_rows_equal_the_reference(count: int, k: int, distinct: int, ranked: boo
     ranks = rng.permutation(count) if ranked else None
     found = topk(scores, k, ranks_N=ranks, isa=isa)
     np.testing.assert_array_equal(found, topk_reference(scores, k, ranks_N=ranks))
+    np.testing.assert_array_equal(best_rows(scores, k), best_rows_reference(scores, k))
 
 
 def test_ties_go_to_the_lower_row_or_to_the_lower_rank() -> None:

@@ -43,12 +43,12 @@ static inline Ints dot_group(Ints sum, const Cell* cells, Ints token) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(cells)), token));
 }
 
-using Bytes = __m256i;
-static inline Bytes load_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-static inline void store_bytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
-static inline Bytes fill_bytes(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
-static inline Bytes add_bytes(Bytes v, uint8_t x) { return _mm256_adds_epu8(v, fill_bytes(x)); }
-static inline Bytes most_bytes(Bytes a, Bytes b) { return _mm256_max_epu8(a, b); }
+using Bytes = __m128i;
+static inline Bytes load_bytes(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+static inline Bytes load_half(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+static inline void store_bytes(uint8_t* p, Bytes v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
+static inline Bytes add_bytes(Bytes a, Bytes b) { return _mm_adds_epu8(a, b); }
+static inline Bytes most_bytes(Bytes a, Bytes b) { return _mm_max_epu8(a, b); }
 
 template <int nbits>
 static inline void level_row_by_table(const uint8_t*, int64_t, const uint8_t*, uint8_t*);
@@ -56,6 +56,10 @@ template <int nbits>
 static inline void level_row(const uint8_t* packed, int64_t dim, const uint8_t*, const uint8_t* wide, uint8_t* out) {
   level_row_by_table<nbits>(packed, dim, wide, out);
 }
+
+struct Side {
+  static constexpr bool pairs = false;
+};
 
 }  // namespace
 

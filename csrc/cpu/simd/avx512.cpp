@@ -21,6 +21,10 @@ static inline void level_row(const uint8_t* packed, int64_t dim, const uint8_t*,
   level_row_by_table<nbits>(packed, dim, wide, out);
 }
 
+struct Side {
+  static constexpr bool pairs = false;
+};
+
 }  // namespace
 
 #include "body.h"

@@ -33,13 +33,12 @@ static inline Ints load_ints(const int32_t* p) { return _mm512_loadu_si512(p); }
 static inline void store_ints(int32_t* p, Ints v) { _mm512_storeu_si512(p, v); }
 static inline Vec to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
 
-using Bytes = __m256i;
+using Bytes = __m128i;
 constexpr int kSums = 24;
-static inline Bytes load_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-static inline void store_bytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
-static inline Bytes fill_bytes(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
-static inline Bytes add_bytes(Bytes v, uint8_t x) { return _mm256_adds_epu8(v, fill_bytes(x)); }
-static inline Bytes most_bytes(Bytes a, Bytes b) { return _mm256_max_epu8(a, b); }
-static inline uint32_t at_least_mask(Bytes a, Bytes b) { return _mm256_cmpge_epu8_mask(a, b); }
+static inline Bytes load_bytes(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+static inline Bytes load_half(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+static inline void store_bytes(uint8_t* p, Bytes v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
+static inline Bytes add_bytes(Bytes a, Bytes b) { return _mm_adds_epu8(a, b); }
+static inline Bytes most_bytes(Bytes a, Bytes b) { return _mm_max_epu8(a, b); }
 
 }  // namespace

@@ -80,10 +80,12 @@ static int64_t find(const float* scores, int64_t begin, int64_t count, float thr
 }
 
 #include "bytes.h"
+#include "few.h"
 
 constexpr flmr::Simd kTable = {
     kName,      kLanes,     kPanelVectors, dots,       1,               round_rows, dots,      max_into,     nearest,
     widen,      find,       level_rows,    byte_panel_size, pack_bytes, byte_dots,  byte_nearest, byte_scores, byte_best,
-    byte_range, byte_round, byte_max,      byte_sum,   most_code,       seek};
+    byte_range, byte_round, byte_max,      most_code,  few_panel_size,  pack_few,   few_together, few_width,   few_stride,
+    few_levels, few_dots,   few_scores,    few_best,   seek};
 
 }  // namespace

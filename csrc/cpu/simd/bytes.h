@@ -1,8 +1,8 @@
 // The byte loops of simd.h, written once, for blocks of 32 query rows.  Included by body.h after each instruction set has
 // defined, in an unnamed namespace: Ints (kLanes int32), load_ints, store_ints, to_floats; kSums, how many of them are
 // summed into at once (24 of AVX-512's and NEON's 32 registers, 12 of AVX2's 16); Cell and kGroup (the type of a
-// panel's cell and how many dimensions one step multiplies), group_at, dot_group; Bytes (32 uint8), load_bytes,
-// store_bytes, fill_bytes, add_bytes, most_bytes; and level_row.
+// panel's cell and how many dimensions one step multiplies), group_at, dot_group; Bytes (16 uint8), load_bytes,
+// load_half (8 of them), store_bytes, add_bytes (at most 255), most_bytes; and level_row.
 //
 // All sums are of integers, and the few floating-point steps are the same everywhere: every instruction set gives the
 // same bits.  Internal linkage only, nothing of the standard library (see body.h).
@@ -169,46 +169,59 @@ static void byte_best(const int32_t* high, const int32_t* low, float low_share, 
     byte_best_rows<kByteVectors / 2>(high, low, low_share, steps, scales, table, codes, count, best);
 }
 
-static void byte_range(const float* scores, int64_t count, float* lows, float* highs) {
-  for (int v = 0; v < kBlock; v += kLanes) {
-    Vec low = load(lows + v), high = load(highs + v);
-    for (int64_t i = 0; i < count; ++i) {
-      const Vec value = load(scores + i * kBlock + v);
-      low = select(less(value, low), value, low);
-      high = max(value, high);
-    }
-    store(lows + v, low);
-    store(highs + v, high);
-  }
-}
-
-static void byte_round(const float* scores, const float* lows, const float* factors, float top, int64_t count,
-                       uint8_t* out) {
+template <int rows>
+static void byte_range_of(const float* scores, int64_t count, float* lows, float* highs) {
   for (int64_t i = 0; i < count; ++i)
-    for (int row = 0; row < kBlock; ++row) {
-      const float value = (scores[i * kBlock + row] - lows[row]) * factors[row] + 0.5f;
-      const float kept = value > 0.0f ? (value < top ? value : top) : 0.0f;  // NaN becomes 0
-      out[i * kBlock + row] = static_cast<uint8_t>(static_cast<int32_t>(kept));
+    for (int row = 0; row < rows; ++row) {
+      const float value = scores[i * rows + row];
+      lows[row] = value < lows[row] ? value : lows[row];
+      highs[row] = value > highs[row] ? value : highs[row];
     }
 }
 
-static void byte_max(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
-                     int64_t count, uint8_t* best) {
-  Bytes even = fill_bytes(0), odd = fill_bytes(0);
+static void byte_range(const float* scores, int64_t count, int rows, float* lows, float* highs) {
+  return rows == 8 ? byte_range_of<8>(scores, count, lows, highs) : byte_range_of<16>(scores, count, lows, highs);
+}
+
+template <int rows>
+static void byte_round_of(const float* scores, const float* lows, const float* factors, float top, int64_t count,
+                          uint8_t* out) {
+  for (int64_t i = 0; i < count; ++i)
+    for (int row = 0; row < rows; ++row) {
+      const float value = (scores[i * rows + row] - lows[row]) * factors[row] + 0.5f;
+      const float kept = value > 0.0f ? (value < top ? value : top) : 0.0f;  // NaN becomes 0
+      out[i * rows + row] = static_cast<uint8_t>(static_cast<int32_t>(kept));
+    }
+}
+
+static void byte_round(const float* scores, const float* lows, const float* factors, float top, int64_t count, int rows,
+                       uint8_t* out) {
+  return rows == 8 ? byte_round_of<8>(scores, lows, factors, top, count, out)
+                   : byte_round_of<16>(scores, lows, factors, top, count, out);
+}
+
+template <int rows>
+static inline void byte_max_of(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
+                               int64_t count, uint8_t* best) {
+  const auto token = [&](int64_t i) {
+    const uint8_t* row = table + static_cast<int64_t>(codes[i]) * rows;
+    return add_bytes(rows == 8 ? load_half(row) : load_bytes(row), load_bytes(bonus + scales[i] * 16));
+  };
+  const uint8_t zeros[16] = {};
+  Bytes even = load_bytes(zeros), odd = even;
   int64_t i = 0;
   for (; i + 2 <= count; i += 2) {  // two chains hide the latency of the table
-    even = most_bytes(even, add_bytes(load_bytes(table + static_cast<int64_t>(codes[i]) * kBlock), bonus[scales[i]]));
-    odd = most_bytes(odd, add_bytes(load_bytes(table + static_cast<int64_t>(codes[i + 1]) * kBlock), bonus[scales[i + 1]]));
+    even = most_bytes(even, token(i));
+    odd = most_bytes(odd, token(i + 1));
   }
-  if (i < count)
-    even = most_bytes(even, add_bytes(load_bytes(table + static_cast<int64_t>(codes[i]) * kBlock), bonus[scales[i]]));
+  if (i < count) even = most_bytes(even, token(i));
   store_bytes(best, most_bytes(even, odd));
 }
 
-static int32_t byte_sum(const uint8_t* values, const int16_t* weights) {
-  int32_t sum = 0;
-  for (int row = 0; row < kBlock; ++row) sum += values[row] * weights[row];
-  return sum;
+static void byte_max(const uint8_t* table, int rows, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
+                     int64_t count, uint8_t* best) {
+  return rows == 8 ? byte_max_of<8>(table, codes, scales, bonus, count, best)
+                   : byte_max_of<16>(table, codes, scales, bonus, count, best);
 }
 
 static uint32_t most_code(const uint16_t* codes, int64_t count) {

@@ -38,19 +38,12 @@ constexpr int kSums = 24;
 static inline int16_t group_at(const uint8_t* p) { return *p; }
 static inline Ints dot_group(Ints sum, const Cell* cells, int16_t token) { return vmlal_n_s16(sum, vld1_s16(cells), token); }
 
-using Bytes = uint8x16x2_t;
-static inline Bytes load_bytes(const uint8_t* p) { return {{vld1q_u8(p), vld1q_u8(p + 16)}}; }
-static inline void store_bytes(uint8_t* p, Bytes v) {
-  vst1q_u8(p, v.val[0]);
-  vst1q_u8(p + 16, v.val[1]);
-}
-static inline Bytes fill_bytes(uint8_t x) { return {{vdupq_n_u8(x), vdupq_n_u8(x)}}; }
-static inline Bytes add_bytes(Bytes v, uint8_t x) {
-  return {{vqaddq_u8(v.val[0], vdupq_n_u8(x)), vqaddq_u8(v.val[1], vdupq_n_u8(x))}};
-}
-static inline Bytes most_bytes(Bytes a, Bytes b) {
-  return {{vmaxq_u8(a.val[0], b.val[0]), vmaxq_u8(a.val[1], b.val[1])}};
-}
+using Bytes = uint8x16_t;
+static inline Bytes load_bytes(const uint8_t* p) { return vld1q_u8(p); }
+static inline Bytes load_half(const uint8_t* p) { return vcombine_u8(vld1_u8(p), vdup_n_u8(0)); }
+static inline void store_bytes(uint8_t* p, Bytes v) { vst1q_u8(p, v); }
+static inline Bytes add_bytes(Bytes a, Bytes b) { return vqaddq_u8(a, b); }
+static inline Bytes most_bytes(Bytes a, Bytes b) { return vmaxq_u8(a, b); }
 
 template <int nbits>
 static inline void level_row_by_table(const uint8_t*, int64_t, const uint8_t*, uint8_t*);
@@ -58,6 +51,10 @@ template <int nbits>
 static inline void level_row(const uint8_t* packed, int64_t dim, const uint8_t*, const uint8_t* wide, uint8_t* out) {
   level_row_by_table<nbits>(packed, dim, wide, out);
 }
+
+struct Side {
+  static constexpr bool pairs = false;
+};
 
 }  // namespace
 

@@ -41,25 +41,25 @@ static inline int32_t group_at(const uint8_t* p) { return *p; }
 static inline Ints dot_group(Ints sum, const Cell* cells, int32_t token) { return sum + *cells * token; }
 
 struct Bytes {
-  uint8_t at[32];
+  uint8_t at[16];
 };
 static inline Bytes load_bytes(const uint8_t* p) {
   Bytes v;
-  __builtin_memcpy(v.at, p, 32);
+  __builtin_memcpy(v.at, p, 16);
   return v;
 }
-static inline void store_bytes(uint8_t* p, Bytes v) { __builtin_memcpy(p, v.at, 32); }
-static inline Bytes fill_bytes(uint8_t x) {
-  Bytes v;
-  for (uint8_t& byte : v.at) byte = x;
+static inline Bytes load_half(const uint8_t* p) {
+  Bytes v = {};
+  __builtin_memcpy(v.at, p, 8);
   return v;
 }
-static inline Bytes add_bytes(Bytes v, uint8_t x) {
-  for (uint8_t& byte : v.at) byte = static_cast<uint8_t>(byte + x > 255 ? 255 : byte + x);
-  return v;
+static inline void store_bytes(uint8_t* p, Bytes v) { __builtin_memcpy(p, v.at, 16); }
+static inline Bytes add_bytes(Bytes a, Bytes b) {
+  for (int i = 0; i < 16; ++i) a.at[i] = static_cast<uint8_t>(a.at[i] + b.at[i] > 255 ? 255 : a.at[i] + b.at[i]);
+  return a;
 }
 static inline Bytes most_bytes(Bytes a, Bytes b) {
-  for (int i = 0; i < 32; ++i) a.at[i] = a.at[i] > b.at[i] ? a.at[i] : b.at[i];
+  for (int i = 0; i < 16; ++i) a.at[i] = a.at[i] > b.at[i] ? a.at[i] : b.at[i];
   return a;
 }
 
@@ -69,6 +69,10 @@ template <int nbits>
 static inline void level_row(const uint8_t* packed, int64_t dim, const uint8_t*, const uint8_t* wide, uint8_t* out) {
   level_row_by_table<nbits>(packed, dim, wide, out);
 }
+
+struct Side {
+  static constexpr bool pairs = false;
+};
 
 }  // namespace
 

@@ -88,21 +88,39 @@ struct Simd {
   void (*byte_best)(const int32_t* high, const int32_t* low, float low_share, const float* steps, const float* scales,
                     const float* table, const uint16_t* codes, int64_t count, Span rows, float* best);
 
+  // Blocks of 8 or 16 merged rows: `rows` says which.
+
   // lows[row] = min(lows[row], scores[i][row]), highs likewise.
-  void (*byte_range)(const float* scores, int64_t count, float* lows, float* highs);
+  void (*byte_range)(const float* scores, int64_t count, int rows, float* lows, float* highs);
 
   // out[i][row] = round((scores[i][row] - lows[row]) * factors[row]), kept within 0 .. top.
-  void (*byte_round)(const float* scores, const float* lows, const float* factors, float top, int64_t count,
+  void (*byte_round)(const float* scores, const float* lows, const float* factors, float top, int64_t count, int rows,
                      uint8_t* out);
 
-  // best[row] = max over i of table[codes[i]][row] + bonus[scales[i]], at most 255; 0 where count is 0.
-  void (*byte_max)(const uint8_t* table, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
+  // best[row] = max over i of table[codes[i]][row] + bonus[scales[i]][row], at most 255; 0 where count is 0.  bonus:
+  // [256][16]; best has room for 16.
+  void (*byte_max)(const uint8_t* table, int rows, const uint16_t* codes, const uint8_t* scales, const uint8_t* bonus,
                    int64_t count, uint8_t* best);
 
-  // The sum of values[row] * weights[row].
-  int32_t (*byte_sum)(const uint8_t* values, const int16_t* weights);
-
   uint32_t (*most_code)(const uint16_t* codes, int64_t count);
+
+  // Groups of `few_together` tokens, each `few_stride` bytes of a tile and `few_width` sums, in an order of their own;
+  // a group that is not full repeats its first token.  Steps are how much the rows' bytes stand for.
+  int64_t (*few_panel_size)(int rows, int64_t dim);
+  void (*pack_few)(const int8_t* values, int rows, int64_t dim, void* panel);
+  int (*few_together)(int rows);
+  int (*few_width)(int rows);
+  int64_t (*few_stride)(int rows, int64_t dim);
+  void (*few_levels)(const uint8_t* packed, int64_t count, int64_t dim, int nbits, const uint8_t* table,
+                     const uint8_t* wide, int rows, uint8_t* out);
+  void (*few_dots)(const void* panel, const uint8_t* tile, int64_t groups, int64_t dim, int rows, int32_t* out);
+
+  // out[i][row] = dots * (steps[row] * scales[i])
+  void (*few_scores)(const int32_t* dots, const float* steps, const float* scales, int64_t count, int rows, float* out);
+
+  // best[row] = max(best[row], table[codes[i]][row] + that)
+  void (*few_best)(const int32_t* dots, const float* steps, const float* scales, const float* table,
+                   const uint16_t* codes, int64_t count, int rows, float* best);
 
   // Fills what `paths` has room for: the windows w of 6 bits, one a dimension, with the least sum of
   // (residual * factor - levels[w])^2 among those that follow one another.
