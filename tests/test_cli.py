@@ -452,7 +452,12 @@ def test_interrupt_is_one_line_and_exit_130(tmp_path: Path) -> None:
     assert (process.returncode, out, err) == (130, "", "flmr: interrupted\n")
 
 
-def test_an_index_is_exported_and_imported_again(kb: Path, ask: Ask, tmp_path: Path) -> None:
+def test_an_index_is_exported_and_imported_again(
+    kb: Path,
+    ask: Ask,
+    tmp_path: Path,
+    tiny_checkpoint: Path,  # noqa: F811
+) -> None:
     wrote = ask("export", kb / "index", "--out", tmp_path / "kb.parquet")
     assert wrote["items"] == 4
     document = ask("import", tmp_path / "kb.parquet", "--out", tmp_path / "again", "--nbits", 0)
@@ -460,6 +465,10 @@ def test_an_index_is_exported_and_imported_again(kb: Path, ask: Ask, tmp_path: P
     assert document["vectors"] == wrote["vectors"]
     with Index.open(tmp_path / "again") as again:
         assert again.passage("sky").text == TEXTS["sky"]  # type: ignore[union-attr]
+    question = ("--text", "which flower is red")
+    found = ask("search", tmp_path / "again", *question, "--encoder", tiny_checkpoint)["hits"]
+    wanted = ask("search", kb / "index", *question)["hits"]
+    assert [hit["id"] for hit in found] == [hit["id"] for hit in wanted]  # type: ignore[attr-defined]
 
 
 def test_import_takes_ids_or_a_collection_and_names_what_it_cannot_read(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,16 @@ def open_fast_plaid(folder: Path) -> Foreign:
             f"{folder / METADATA} says num_documents {metadata['num_documents']:,} but its doclens name {items:,}:"
             f" {RESTORE}"
         )
-    passages = (lambda: _passages(folder / DATABASE, items)) if (folder / DATABASE).exists() else None
-    return Foreign(KIND, folder, codec.dim, codec.nbits, items, lambda: decoded_items(codec, chunks), passages=passages)
+    database = _Database(folder / DATABASE, items) if (folder / DATABASE).exists() else None
+    return Foreign(
+        KIND,
+        folder,
+        codec.dim,
+        codec.nbits,
+        items,
+        lambda: decoded_items(codec, chunks),
+        passages=database.passages if database else None,
+    )
 
 
 class _Rows:
@@ -88,20 +96,32 @@ class _Rows:
         return self._merged[self._offsets[number] : self._offsets[number + 1]]
 
 
-def _passages(path: Path, items: int) -> Iterator[Passage]:
+class _Database:
     """The metadata of each item, as passages without a text; columns called text and title become those."""
-    file_size(path)  # refuses a link
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
-            count = 0
-            for count, row in enumerate(database.execute("SELECT * FROM METADATA ORDER BY _subset_"), 1):
+
+    def __init__(self, path: Path, items: int) -> None:
+        self._path = path
+        file_size(path)  # refuses a link
+        with self._reading() as database:
+            count = database.execute("SELECT COUNT(*) FROM METADATA").fetchone()[0]
+        if count != items:
+            raise CorruptIndex(f"{path} has {count:,} rows for {items:,} items: {RESTORE}")
+
+    def passages(self) -> Iterator[Passage]:
+        """They, in order; raises CorruptIndex where rows are not numbered as the items are."""
+        with self._reading() as database:
+            for number, row in enumerate(database.execute("SELECT * FROM METADATA ORDER BY _subset_")):
                 values: dict[str, Any] = {key: row[key] for key in row.keys() if row[key] is not None}  # noqa: SIM118
-                if values.pop("_subset_", None) != count - 1:
-                    raise CorruptIndex(f"{path} does not number its rows 0 to {items - 1:,}: {RESTORE}")
+                if values.pop("_subset_", None) != number:
+                    raise CorruptIndex(f"{self._path} does not number its rows from 0 on: {RESTORE}")
                 own = {key: values.pop(key) for key in ("text", "title") if isinstance(values.get(key), str)}
-                yield Passage(str(count - 1), meta=values, **own)
-    except sqlite3.Error as error:
-        raise CorruptIndex(f"{path} cannot be read ({error}): {RESTORE}") from error
-    if count != items:
-        raise CorruptIndex(f"{path} has {count:,} rows for {items:,} items: {RESTORE}")
+                yield Passage(str(number), meta=values, **own)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+                database.row_factory = sqlite3.Row
+                yield database
+        except sqlite3.Error as error:
+            raise CorruptIndex(f"{self._path} cannot be read ({error}): {RESTORE}") from error

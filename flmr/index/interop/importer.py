@@ -15,7 +15,7 @@ from flmr.index.index import Index, Progress
 from flmr.index.interop import colbert, exported, fast_plaid, pylate
 from flmr.index.interop.foreign import Foreign
 from flmr.index.store import naming
-from flmr.records import Passage
+from flmr.records import MultiVectors, Passage
 
 # In the order in which a folder is tried: PyLate's holds the files of another engine.
 KINDS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Foreign]]] = {
@@ -58,7 +58,7 @@ def import_index(
         passages = _under(ids, foreign.passages())
     return Index.create(
         path,
-        foreign,
+        foreign if len(foreign) else MultiVectors.from_list([], dim=foreign.dim),
         ids,
         passages,
         nbits=nbits,
@@ -79,12 +79,13 @@ def open_foreign(source: str | Path, kind: str | None = None) -> Foreign:
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"kind {kind!r} is not known; it is one of {', '.join(KINDS)}")
     path = Path(source).absolute()
-    if not path.exists():
-        raise NotAnIndex(f"{path} does not exist; check the path")
-    if kind is None:
-        kind = next((name for name, (looks_like, _) in KINDS.items() if looks_like(path)), None)
-    if kind is None and (path / MANIFEST).exists():
-        raise NotAnIndex(f"{path} is an index of flmr already: open it as it is")
+    with naming("read", path):
+        if not path.exists():
+            raise NotAnIndex(f"{path} does not exist; check the path")
+        if kind is None:
+            kind = next((name for name, (looks_like, _) in KINDS.items() if looks_like(path)), None)
+        if kind is None and (path / MANIFEST).exists():
+            raise NotAnIndex(f"{path} is an index of flmr already: open it as it is")
     if kind is None:
         raise NotAnIndex(
             f"{path} is no index that can be imported ({', '.join(KINDS)}); name the folder with its files"

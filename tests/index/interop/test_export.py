@@ -122,6 +122,14 @@ def test_nothing_is_written_over_and_nothing_is_left_half_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ix", "there"]
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_an_empty_index_comes_back_empty(tmp_path: Path, name: str) -> None:
+    with Index.create(tmp_path / "ix", MultiVectors.from_list([], dim=7)) as index:
+        export_index(index, tmp_path / name)
+    with import_index(tmp_path / name, tmp_path / "again") as again:
+        assert (len(again), again.dim) == (0, 7)
+
+
 def test_a_wrong_form_is_named(tmp_path: Path) -> None:
     Index.create(tmp_path / "ix", ITEMS, nbits=0).close()
     with pytest.raises(InvalidInput, match="format 'csv' is not known"):

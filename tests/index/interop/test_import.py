@@ -120,7 +120,11 @@ def test_metadata_of_fast_plaid_can_be_filtered_by(tmp_path: Path) -> None:
 def test_metadata_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     folder = write_fast_plaid(tmp_path / "theirs", coded(2, (6,)))
     write_metadata_database(folder / "metadata.db", [(n, 0, "") for n in range(5)])
-    with pytest.raises(CorruptIndex, match=r"5 rows for 6 items|only 5 passages"):
+    with pytest.raises(CorruptIndex, match="5 rows for 6 items"):
+        import_index(folder, tmp_path / "ours")
+    (folder / "metadata.db").unlink()
+    write_metadata_database(folder / "metadata.db", [(n, 0, "") for n in (0, 1, 2, 3, 4, 6)])
+    with pytest.raises(CorruptIndex, match="number its rows from 0"):
         import_index(folder, tmp_path / "ours")
     (folder / "metadata.db").write_bytes(b"no database" * 100)
     with pytest.raises(CorruptIndex, match=r"metadata\.db cannot be read"):
