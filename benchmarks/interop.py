@@ -1,12 +1,12 @@
 """An index of another engine, imported: does it rank as that engine does?
 
     ENVIRONMENT/bin/python -m benchmarks.interop write ENGINE OUT --set d5k --documents 2000
-    python -m benchmarks.interop compare OUT... [--nbits 8,0]
+    python -m benchmarks.interop compare OUT/ENGINE... [--nbits 8,0]
 
 `write` runs where the engine is installed (benchmarks/README.md; PyLate: indexes/README.md): it makes OUT/ENGINE of the
 first documents of a set and keeps in OUT/ENGINE.json what the engine answers, at its default setting and at one so wide
 that it scores every document, and what MaxSim says of its own decompressed vectors where it hands them out.  `compare`
-imports each index, asks the same queries exactly, and prints the mean share of the engine's best ten that are found.
+imports each index, asks the same queries exactly, and says which share of the engine's best ten is found, in rows.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,13 @@ def main() -> None:
     compare = verbs.add_parser("compare")
     compare.add_argument("out", type=Path, nargs="+")
     compare.add_argument("--nbits", default="8,0")
+    compare.add_argument("--out", dest="rows", type=Path, default=Path("benchmarks/results/interop.jsonl"))
     options = parser.parse_args()
     if options.verb == "write":
         _write(options)
     else:
         for out in options.out:
-            _compare(out, [int(nbits) for nbits in options.nbits.split(",")])
+            _compare(out, [int(nbits) for nbits in options.nbits.split(",")], options.rows)
 
 
 def _write(options: argparse.Namespace) -> None:
@@ -68,23 +71,35 @@ def _write(options: argparse.Namespace) -> None:
     (options.out / f"{options.engine}.json").write_text(json.dumps(document))
 
 
-def _compare(out: Path, all_nbits: list[int]) -> None:
+def _compare(out: Path, all_nbits: list[int], rows: Path) -> None:
+    from benchmarks.search_rows import birthplace
     from flmr.index import SearchParams, import_index
+    from flmr.index.interop import open_foreign
 
-    document = json.loads(out.with_suffix(".json").read_text())
+    foreign, document = open_foreign(out), json.loads(out.with_suffix(".json").read_text())
+    place = asdict(birthplace(f"python -m {__spec__.name} {shlex.join(sys.argv[1:])}"))
     for nbits in all_nbits:
-        with tempfile.TemporaryDirectory() as folder, import_index(out, f"{folder}/index", nbits=nbits) as index:
+        with tempfile.TemporaryDirectory() as folder, import_index(foreign, f"{folder}/index", nbits=nbits) as index:
             for name, by_setting in document["answers"].items():
                 queries = read_queries(Path(document["data"]), name, 0, document["count"])
                 hits = index.search(list(queries), K, params=SearchParams(exact=True, threads=1))
                 found = [[hit.id for hit in one] for one in hits]
-                shares = ", ".join(f"{setting} {_overlap(found, ids):.4f}" for setting, ids in by_setting.items())
-                size = f"{len(index):,} items, {index.info()['vectors']:,} vectors"
-                print(f"{document['engine']} ({size}) at nbits={nbits}, {len(queries)} x {name}: {shares}")
+                row = {
+                    "engine": document["engine"],
+                    "source_nbits": foreign.nbits,
+                    "items": len(index),
+                    "vectors": index.info()["vectors"],
+                    "nbits": nbits,
+                    "queries": f"{len(queries)} x {name}",
+                    **{f"overlap@10 {setting}": _overlap(found, ids) for setting, ids in by_setting.items()},
+                }
+                print(row, flush=True)
+                with rows.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({**place, **row}) + "\n")
 
 
 def _overlap(found: list[list[str]], wanted: list[list[str]]) -> float:
-    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, wanted, strict=True)]))
+    return round(float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, wanted, strict=True)])), 4)
 
 
 def _colbert_ai(folder: Path, data: DataSet, queries: dict[str, np.ndarray], nbits: int) -> dict[str, Answers]:
