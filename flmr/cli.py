@@ -406,12 +406,14 @@ def train(
     """Train a retriever and write its checkpoint."""
     from flmr.progress import reporting
     from flmr.show import console, show_facts
+    from flmr.train import reports
     from flmr.train import train as run_training
 
-    with reporting(True) as report:
+    with reporting(reports()) as report:
         result = run_training(recipe, out=out, resume=resume, progress=report)
     facts = dataclasses.asdict(result)
-    _done(as_json, facts, lambda: show_facts(console(), facts))
+    if reports():
+        _done(as_json, facts, lambda: show_facts(console(), facts))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

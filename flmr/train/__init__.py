@@ -4,6 +4,7 @@ Knows every layer below it.  The front doors are `train` and `load_training_reci
 """
 
 from flmr.train.loop import TrainResult, train
+from flmr.train.ranks import reports
 from flmr.train.recipe import TrainingRecipe, load_training_recipe
 
-__all__ = ["TrainResult", "TrainingRecipe", "load_training_recipe", "train"]
+__all__ = ["TrainResult", "TrainingRecipe", "load_training_recipe", "reports", "train"]

@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flmr.errors import InvalidInput
 from flmr.ops.maxsim import maxsim
 from flmr.train.encode import PassageSide, QuerySide
 from flmr.train.losses import batch_accuracy, distillation_loss, graded_loss, in_batch_loss, ranknet_loss
+from flmr.train.ranks import Ranks, SharedRows
 from flmr.train.recipe import TrainRecipe
 from flmr.train.sampler import Batch
 
@@ -48,32 +50,48 @@ def contrastive_step(
     batch: Batch,
     views_B: np.ndarray,
     recipe: TrainRecipe,
+    ranks: Ranks,
     autocast: Autocast = contextlib.nullcontext,
 ) -> StepResult:
-    """Encode both sides, score every question against every passage of the batch, add the loss's gradient to the
-    weights.
+    """Encode both sides, score every question with every passage of the batch, add its gradient to the weights.
 
-    With recipe.chunk so many questions or passages are encoded at a time, and twice.  autocast: what forward passes run
-    under.
+    With recipe.chunk so many questions or passages are encoded at a time, and twice.  Each of several processes encodes
+    its share and scores its questions; the loss is that of the whole batch in all of them, and their gradients add up
+    to its gradient.  autocast: what forward passes run under.
     """
+    if min(len(batch.question_rows), len(batch.passage_rows)) < ranks.world:
+        raise InvalidInput(
+            f"a batch of {len(batch.question_rows)} questions and {len(batch.passage_rows)} passages cannot be shared"
+            f" by {ranks.world} processes; raise batch_size, drop small groups, or start fewer processes"
+        )
     # Passages of like length are encoded and scored together, so that little is padded.
     order_N = np.argsort(passages.texts.lengths[batch.passage_rows], kind="stable")
-    questions_at_once = recipe.chunk or len(batch.question_rows)
+    order_N = np.concatenate([order_N[rank :: ranks.world] for rank in range(ranks.world)])
+    own_questions = np.arange(len(batch.question_rows))[ranks.own(len(batch.question_rows))]
+    own_passages = batch.passage_rows[order_N[_place_of_own(len(order_N), ranks)]]
+    keep_graph = recipe.chunk == 0
     with autocast():  # one for all parts: each weight is rounded once
         question_parts = [
-            _Part(partial(queries.encode, batch.question_rows[part], views_B[part]), autocast, recipe.chunk == 0)
-            for part in _slices(len(batch.question_rows), questions_at_once)
+            _Part(partial(queries.encode, batch.question_rows[rows], views_B[rows]), autocast, keep_graph)
+            for rows in _cut(own_questions, recipe.chunk or len(own_questions))
         ]
         passage_parts = [
-            _Part(partial(passages.encode, batch.passage_rows[order_N[part]].tolist()), autocast, recipe.chunk == 0)
-            for part in _slices(len(order_N), recipe.chunk or PASSAGES_AT_ONCE)
+            _Part(partial(passages.encode, rows.tolist()), autocast, keep_graph)
+            for rows in _cut(own_passages, recipe.chunk or PASSAGES_AT_ONCE)
         ]
-        scores_BN = _score(question_parts, passage_parts)
+        shared = None
+        documents = [(part.rows, part.mask) for part in passage_parts]
+        if ranks.world > 1:
+            shared = SharedRows(ranks, documents)
+            documents = shared.parts(recipe.chunk or PASSAGES_AT_ONCE)
+        scores_BN = ranks.gather_with_own_graph(_score(question_parts, documents))
         scores_BN = scores_BN[:, torch.from_numpy(np.argsort(order_N, kind="stable")).to(scores_BN.device)]
         loss = batch_loss(scores_BN, batch, recipe)
     labels_B, masked_BN = (torch.from_numpy(part).to(scores_BN.device) for part in (batch.labels, batch.masked))
     accuracy = batch_accuracy(scores_BN.detach(), labels_B, masked_BN)
     loss.backward()  # type: ignore[no-untyped-call]
+    if shared is not None:
+        shared.backward()
     _to_weights([*question_parts, *passage_parts], queries.model)
     return StepResult(loss.item(), accuracy, len(batch.passage_rows))
 
@@ -122,11 +140,11 @@ class _Part:
             return self._encode()[0]
 
 
-def _score(questions: Sequence[_Part], passages: Sequence[_Part]) -> Tensor:
+def _score(questions: Sequence[_Part], documents: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Scores (B, N), parts in their order."""
     return torch.cat(
         [
-            torch.cat([maxsim(q.rows, p.rows, query_mask=q.mask, document_mask=p.mask) for p in passages], dim=1)
+            torch.cat([maxsim(q.rows, rows, query_mask=q.mask, document_mask=mask) for rows, mask in documents], dim=1)
             for q in questions
         ]
     )
@@ -161,7 +179,7 @@ def _statistics_at_rest(model: Any) -> Iterator[None]:
 
 def _random_states() -> list[Tensor]:
     """The processor's generator and, where CUDA is in use, that of the current device."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
 
 
 def _set_random_states(states: Sequence[Tensor]) -> None:
@@ -170,5 +188,11 @@ def _set_random_states(states: Sequence[Tensor]) -> None:
         torch.cuda.set_rng_state(state)
 
 
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]
+def _place_of_own(count: int, ranks: Ranks) -> slice:
+    """Where this process's passages stand when each takes every world-th of `count`, process by process."""
+    sizes = [len(range(rank, count, ranks.world)) for rank in range(ranks.world)]
+    return slice(sum(sizes[: ranks.rank]), sum(sizes[: ranks.rank + 1]))
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

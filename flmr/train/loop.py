@@ -27,6 +27,7 @@ from flmr.train.contrastive import contrastive_step
 from flmr.train.curve import draw_curve, require_matplotlib
 from flmr.train.dataset import TrainingData, choose_candidates, load_data
 from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning_rates
+from flmr.train.ranks import Ranks, join_ranks
 from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
 from flmr.train.stage import Prepared, ReadyStage, prepare, ready_stage
 from flmr.train.state import FEATURES, RunFolder
@@ -66,26 +67,31 @@ def train(
     out: the folder, by default `runs/NAME` in the working directory for a recipe NAME.toml.  resume: go on with a run
     that was stopped, from its last saved state, or from the beginning; a finished one returns at once.
     progress: a bar on stderr, or a function (stage, done, total).
+    Where a launcher has started several processes each takes its share of every batch; the folder must be one that all
+    of them see, and only the first one writes to it and reports.
     Raises InvalidRecipe, AlreadyExists, MissingExtra, StorageError, TrainingDiverged and what the readers raise.
     """
     recipe_path = Path(recipe_path)
     recipe = load_training_recipe(recipe_path)
     require_matplotlib()
-    folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe_path.stem)
-    with reporting(progress) as tick, contextlib.closing(folder):
-        state = folder.open(recipe_path, recipe, resume=resume)
+    ranks = join_ranks(choose_device(recipe.device))
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe_path.stem, writes=ranks.is_first)
+    with reporting(progress if ranks.is_first else False) as tick, contextlib.closing(folder):
+        state = ranks.first(lambda: folder.open(recipe_path, recipe, resume=resume))
         finished = folder.read_result()
         if finished is not None:
             return TrainResult(**{**finished, "folder": folder.path})
-        return _Run(recipe, folder, tick, state).go(title=recipe_path.stem)
+        return _Run(recipe, folder, tick, state, ranks).go(title=recipe_path.stem)
 
 
 class _Run:
     """One run from its first or resumed step to its checkpoint."""
 
-    def __init__(self, recipe: TrainingRecipe, folder: RunFolder, tick: Report, state: dict[str, Any] | None) -> None:
-        self.recipe, self.folder, self.tick = recipe, folder, tick
-        self.device = choose_device(recipe.device)
+    def __init__(
+        self, recipe: TrainingRecipe, folder: RunFolder, tick: Report, state: dict[str, Any] | None, ranks: Ranks
+    ) -> None:
+        self.recipe, self.folder, self.tick, self.ranks = recipe, folder, tick, ranks
+        self.device = ranks.device
         self.data: TrainingData = load_data(recipe.data, recipe.evaluate, seed=recipe.seed, tick=tick)
         model, *tokenizers = start_model(recipe.model, self.data, seed=recipe.seed)
         self.model, self.tokenizers = model.to(self.device), (tokenizers[0], tokenizers[1])
@@ -110,6 +116,7 @@ class _Run:
 
     def _train_stage(self, stage: TrainRecipe) -> None:
         moving = moving_parameters(self.model, stage)
+        _check_ranks(self.model, stage, self.ranks)
         optimizer = make_optimizer(moving, stage)
         names = [name for named in moving.values() for name, _ in named]
         self.moved |= {canonical_name(name, self.model.config) or name for name in names}
@@ -122,7 +129,7 @@ class _Run:
         seed = _mix(self.recipe.seed, self.stage_number)
         features = self.recipe.features or self.folder.path / FEATURES
         with ready_stage(
-            self.prepared, self.data, stage, self.recipe, seed=seed, folder=features, tick=self.tick
+            self.prepared, self.data, stage, self.recipe, seed=seed, folder=features, tick=self.tick, ranks=self.ranks
         ) as ready:
             if first == 0 and stage.evaluate_every:
                 self._validate(ready, stage, 0)
@@ -141,9 +148,10 @@ class _Run:
         rate = set_learning_rates(optimizer, stage, step, ready.steps)
         optimizer.zero_grad(set_to_none=True)
         forward = partial(autocast, stage.precision, self.device)
-        with _seeded(_mix(ready.seed, step), self.device):
-            result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage, forward)
+        with _seeded(_mix(ready.seed, step, *([self.ranks.rank] if self.ranks.rank else [])), self.device):
+            result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage, self.ranks, forward)
         weights = [p for group in optimizer.param_groups for p in group["params"]]
+        self.ranks.add_up_gradients(weights)
         norm = torch.nn.utils.clip_grad_norm_(weights, stage.clip_norm or math.inf).item()
         if not (math.isfinite(result.loss) and math.isfinite(norm)):
             raise TrainingDiverged(
@@ -173,15 +181,18 @@ class _Run:
         assert ready.valid_queries is not None and self.data.valid is not None
         began = time.perf_counter()
         ready.set_modes(self.model, training=False)
-        result = validate(
-            ready.valid_queries,
-            ready.passages,
-            self.data.valid,
-            self.data.passages,
-            self.candidates,
-            self.data.corpora,
-            self.recipe.evaluate,
-            self.tick,
+        result = self.ranks.of_first(
+            partial(
+                validate,
+                ready.valid_queries,
+                ready.passages,
+                self.data.valid,
+                self.data.passages,
+                self.candidates,
+                self.data.corpora,
+                self.recipe.evaluate,
+                self.tick,
+            )
         )
         seconds = time.perf_counter() - began
         self.seconds += seconds
@@ -232,6 +243,9 @@ class _Run:
             _load_weights(self.model, self.best["weights"])
 
     def _finish(self, title: str) -> TrainResult:
+        return self.ranks.of_first(lambda: self._write_checkpoint(title))
+
+    def _write_checkpoint(self, title: str) -> TrainResult:
         rows = self.folder.read_metrics()
         self.model.eval()
         save_checkpoint(self.folder.path, self.model, *self.tokenizers)
@@ -250,6 +264,15 @@ class _Run:
         )
         self.folder.finish({**result.__dict__, "folder": str(self.folder.path)})
         return result
+
+
+def _check_ranks(model: Any, stage: TrainRecipe, ranks: Ranks) -> None:
+    normalises = any(hasattr(layer, "momentum") for layer in model.query_vision_encoder.modules())
+    if ranks.world > 1 and stage.learning_rate_vision and model.config.use_vision_encoder and normalises:
+        raise InvalidRecipe(
+            f"stage {stage.name!r} moves a vision tower with batch normalisation, whose averages each of"
+            f" {ranks.world} processes would keep for itself; set learning_rate_vision = 0, or train in one process"
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from flmr.progress import Report
 from flmr.train.dataset import QuestionSet, TrainingData
 from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
 from flmr.train.pictures import Pictures, SplitTower, StoredViews
+from flmr.train.ranks import Ranks
 from flmr.train.recall import RecalledTower, recalling
 from flmr.train.recipe import AugmentRecipe, TrainingRecipe, TrainRecipe
 from flmr.train.sampler import Batch, ListSampler, NegativeSampler, QuestionSampler, make_batch
@@ -107,15 +109,16 @@ def ready_stage(
     seed: int,
     folder: Path,
     tick: Report,
+    ranks: Ranks,
 ) -> Iterator[ReadyStage]:
     """Run frozen towers ahead, and within the block let the model use what they gave."""
     model = prepared.model
     frozen = _frozen_modules(model, stage)
-    train_queries = _query_side(model, prepared.train, data.train, prepared.train_pictures, stage, folder, tick)
+    side = partial(_query_side, model, stage=stage, folder=folder, tick=tick, ranks=ranks)
+    train_queries = side(prepared.train, data.train, prepared.train_pictures)
     valid_queries = None
     if data.valid is not None and prepared.valid is not None:
-        pictures = prepared.valid_pictures
-        valid_queries = _query_side(model, prepared.valid, data.valid, pictures, stage, folder, tick)
+        valid_queries = side(prepared.valid, data.valid, prepared.valid_pictures)
     sampler = QuestionSampler(data.train.groups, batch_size=stage.batch_size, seed=seed, weights=recipe.data.groups[1])
     ready = ReadyStage(
         queries=train_queries,
@@ -165,6 +168,7 @@ def _query_side(
     stage: TrainRecipe,
     folder: Path,
     tick: Report,
+    ranks: Ranks,
 ) -> QuerySide:
     picture_of = np.array([-1 if row is None else row for row in questions.picture_of], np.int64)
     if pictures is None:
@@ -173,7 +177,7 @@ def _query_side(
     tower = SplitTower(model.query_vision_encoder, moving)
     stored = None
     if tower.runs_ahead and _megabytes_of_pictures(pictures, tower) <= stage.cache_mb:
-        stored = StoredViews.make(folder, pictures, tower, device=model.device, tick=tick)
+        stored = ranks.first(partial(StoredViews.make, folder, pictures, tower, device=model.device, tick=tick))
     return QuerySide(model, texts, picture_of, pictures, tower, stored, stage.feature_dropout)
 
 

@@ -28,13 +28,13 @@ FEATURES = "features"
 
 
 class RunFolder:
-    """Where a run keeps what it knows; opened with `start` or `resume`.
+    """Where a run keeps what it knows; a folder that does not write only reads.
 
     Raises AlreadyExists where a run is there and was not to be resumed, StorageError where nothing can be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path, self._writes = path, writes
         self._metrics: IO[str] | None = None
 
     def open(self, recipe_path: Path, recipe: TrainingRecipe, *, resume: bool) -> dict[str, Any] | None:
@@ -42,6 +42,8 @@ class RunFolder:
 
         Raises InvalidRecipe where the run that is resumed was begun with another recipe.
         """
+        if not self._writes:
+            return self._load_state()
         settings = to_table(recipe)
         known = self.path / SETTINGS
         if known.exists() and not resume:
@@ -63,6 +65,8 @@ class RunFolder:
 
     def write_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line, seen by readers at once."""
+        if not self._writes:
+            return
         if self._metrics is None:
             self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
         try:
@@ -80,6 +84,8 @@ class RunFolder:
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Replace the state to resume from; `lines` in it says how many lines of metrics belong to it."""
+        if not self._writes:
+            return
         temporary = self.path / f"{STATE}.new"
         try:
             with temporary.open("wb") as file:

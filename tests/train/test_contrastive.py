@@ -17,10 +17,12 @@ from flmr.train.build import start_model
 from flmr.train.contrastive import StepResult, contrastive_step
 from flmr.train.dataset import load_data
 from flmr.train.optimizer import moving_parameters
+from flmr.train.ranks import Ranks
 from flmr.train.recipe import TrainRecipe
 from flmr.train.stage import ReadyStage, prepare, ready_stage
 
 Write = Callable[..., Path]
+ALONE = Ranks(torch.device("cpu"))
 CONV = 'vision_tower = "conv"', "widths = [8, 16, 16, 16, 16]\nimage_size = 32\n"
 
 
@@ -37,7 +39,7 @@ class Bench:
         torch.manual_seed(5)
         batch, views_B = self.ready.deal(0)
         recipe = dataclasses.replace(self.stage, **keys)
-        result = contrastive_step(self.ready.queries, self.ready.passages, batch, views_B, recipe)
+        result = contrastive_step(self.ready.queries, self.ready.passages, batch, views_B, recipe, ALONE)
         return result, {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None}
 
 
@@ -53,7 +55,7 @@ def bench(recipe_path: Path, folder: Path) -> Iterator[Bench]:
     model, *tokenizers = start_model(recipe.model, data, seed=recipe.seed)
     prepared = prepare(model, (tokenizers[0], tokenizers[1]), data, recipe)
     moving_parameters(model, stage)
-    with ready_stage(prepared, data, stage, recipe, seed=1, folder=folder, tick=silent) as ready:
+    with ready_stage(prepared, data, stage, recipe, seed=1, folder=folder, tick=silent, ranks=ALONE) as ready:
         yield Bench(model, ready, stage)
 
 
