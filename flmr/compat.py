@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Document: TypeAlias = "tuple[str, ImageSource | np.ndarray | None]"
 
 _PUBLISHED_FILES = ("plan.json", "metadata.json", "centroids.pt", "ivf.pid.pt")  # any of them: the published engine's
+_IMPORT = "is an index of the published engine: bring it over with `flmr import`"
 _BATCHES_AT_ONCE = 8  # documents are sorted by length among as many batches, so that little is padded
 
 
@@ -171,9 +172,6 @@ def search_custom_collection(
     )
 
 
-_IMPORT = "is an index of the published engine: bring it over with `flmr import`"
-
-
 def _index_path(root: str | Path, experiment: str, name: str, nbits: int) -> Path:
     return Path(root) / experiment / "indexes" / f"{name}.nbits={nbits}"
 
@@ -250,4 +248,4 @@ def _array(values: Any) -> np.ndarray:
 
 def _place(item_id: str) -> int | str:
     """The place in the collection; an index that was made in another way has ids of its own."""
-    return int(item_id) if item_id.isdecimal() else item_id
+    return int(item_id) if item_id.isdecimal() and str(int(item_id)) == item_id else item_id

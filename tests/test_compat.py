@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from conftest import ROOT
 from local_hub import hub  # noqa: F401  (a fixture)
 from PIL import Image
@@ -263,6 +266,23 @@ def test_auto_classes_load_model_config_and_both_tokenizers(tiny_checkpoint: Pat
     assert torch.equal(embed(model, query_tokenizer, "a: rose"), embed(by_name[0], by_name[1], "a: rose"))
 
 
+@pytest.mark.skipif(transformers.__version__.startswith("4."), reason="transformers 4 prefers the folder's own code")
+def test_a_folder_that_names_code_of_its_own_is_loaded_by_the_installed_classes(
+    tiny_checkpoint: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "with_auto_map"
+    shutil.copytree(tiny_checkpoint, folder)
+    for name, auto_map in {
+        "config.json": {"AutoConfig": "configuration.FLMRConfig", "AutoModel": "modeling.FLMRModelForRetrieval"},
+        "query_tokenizer/tokenizer_config.json": {"AutoTokenizer": ["tokens.FLMRQueryEncoderTokenizer", None]},
+        "context_tokenizer/tokenizer_config.json": {"AutoTokenizer": ["tokens.FLMRContextEncoderTokenizer", None]},
+    }.items():
+        fields = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**fields, "auto_map": auto_map}))
+    test_auto_classes_load_model_config_and_both_tokenizers(folder)
+
+
 HUB_SCRIPT = """
 import sys
 from flmr import FLMRModelForRetrieval
@@ -373,6 +393,14 @@ def test_zero_rows_change_no_score_and_rankings_can_be_listed_and_saved(
     assert as_list.todict()[7] == found.todict()[7] and len(as_list.data["b"]) == 3
     lines = Path(found.save(tmp_path / "found.tsv")).read_text().splitlines()
     assert lines[0].split("\t") == [str(value) for value in found.tolist()[0]] and len(lines) == 6
+
+
+def test_an_index_with_ids_of_its_own_is_answered_in_them(tmp_path: Path) -> None:
+    ids, rows = ["3", "007", "rose"], np.eye(16, dtype=np.float32)
+    path = tmp_path / "test_experiment" / "indexes" / "test_index.nbits=8"
+    Index.create(path, [rows[i : i + 1] for i in range(3)], ids, nbits=8).close()
+    found = search_custom_collection(searcher_of(tmp_path), dict.fromkeys(range(3), ""), rows[:3, None])
+    assert [found.todict()[i][0][0] for i in range(3)] == [3, "007", "rose"]
 
 
 def test_nothing_asks_the_network_when_all_is_local(

@@ -69,6 +69,19 @@ with flmr.Index.create({str(tmp_path / "x.index")!r}, flmr.MultiVectors.from_lis
     assert run_without(ONLY_NUMPY, code) == "7"
 
 
+def test_the_published_search_works_where_torch_is_not_installed(tmp_path: Path) -> None:
+    code = f"""
+import numpy as np, flmr
+rng = np.random.default_rng(0)
+items = [rng.standard_normal((4, 16), dtype=np.float32) for _ in range(20)]
+path = {str(tmp_path / "default_experiment" / "indexes" / "index.nbits=8")!r}
+flmr.Index.create(path, flmr.MultiVectors.from_list(items), nbits=8).close()
+searcher = flmr.create_searcher({str(tmp_path)!r}, use_gpu=False)
+print(flmr.search_custom_collection(searcher, {{"q": ""}}, np.stack([items[7]])).todict()["q"][0][0])
+"""
+    assert run_without(ONLY_NUMPY, code) == "7"
+
+
 def test_importing_the_engine_takes_less_than_a_second_and_no_torch() -> None:
     code = (
         "import time, sys; t = time.perf_counter()\n"
