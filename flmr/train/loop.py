@@ -22,6 +22,7 @@ from flmr.errors import InvalidRecipe, TrainingDiverged
 from flmr.model.flmr.checkpoint import canonical_name, canonical_state
 from flmr.model.flmr.new_checkpoint import save_checkpoint
 from flmr.progress import Report, reporting
+from flmr.train.average import Average
 from flmr.train.build import start_model
 from flmr.train.contrastive import contrastive_step
 from flmr.train.curve import draw_curve, require_matplotlib
@@ -29,6 +30,7 @@ from flmr.train.dataset import TrainingData, choose_candidates, load_data
 from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning_rates
 from flmr.train.ranks import Ranks, join_ranks
 from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
+from flmr.train.recompute import recomputing
 from flmr.train.stage import Prepared, ReadyStage, prepare, ready_stage
 from flmr.train.state import FEATURES, RunFolder
 from flmr.train.validation import Validation, validate
@@ -98,6 +100,7 @@ class _Run:
         self.prepared: Prepared = prepare(self.model, self.tokenizers, self.data, recipe)
         self.candidates = choose_candidates(self.data, recipe.evaluate.passages, seed=recipe.seed)
         self.resumed = state
+        self.average: Average | None = None
         self.stage_number, self.total_step, self.seconds = 0, 0, 0.0
         self.best: dict[str, Any] | None = None
         self.moved: set[str] = set()  # weights that a stage has moved; all others are where the run started
@@ -120,9 +123,14 @@ class _Run:
         optimizer = make_optimizer(moving, stage)
         names = [name for named in moving.values() for name, _ in named]
         self.moved |= {canonical_name(name, self.model.config) or name for name in names}
+        self.average = (
+            Average(dict(pair for named in moving.values() for pair in named), stage.ema) if stage.ema else None
+        )
         first = 0
         if self.resumed is not None:
             optimizer.load_state_dict(self.resumed["optimizer"])
+            if self.average is not None:
+                self.average.load(self.resumed["average"])
             first, self.resumed = self.resumed["step"], None
         else:
             self.best = None
@@ -140,6 +148,8 @@ class _Run:
                     self._validate(ready, stage, done)
                 if done % stage.save_every == 0 and done < ready.steps:
                     self._save(optimizer, done)
+            if self.average is not None:
+                self.average.take_over()
 
     def _step(self, ready: ReadyStage, stage: TrainRecipe, optimizer: torch.optim.Optimizer, step: int) -> None:
         began = time.perf_counter()
@@ -148,7 +158,9 @@ class _Run:
         rate = set_learning_rates(optimizer, stage, step, ready.steps)
         optimizer.zero_grad(set_to_none=True)
         forward = partial(autocast, stage.precision, self.device)
-        with _seeded(_mix(ready.seed, step, *([self.ranks.rank] if self.ranks.rank else [])), self.device):
+        recomputed = recomputing(self.model) if stage.recompute else contextlib.nullcontext()
+        seed = _mix(ready.seed, step, *([self.ranks.rank] if self.ranks.rank else []))
+        with _seeded(seed, self.device), recomputed:
             result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage, self.ranks, forward)
         weights = [p for group in optimizer.param_groups for p in group["params"]]
         self.ranks.add_up_gradients(weights)
@@ -159,6 +171,8 @@ class _Run:
                 " lower the learning rate, set clip_norm, or train in float32 (precision)"
             )
         optimizer.step()
+        if self.average is not None:
+            self.average.update()
         self.total_step += 1
         seconds = time.perf_counter() - began
         self.seconds += seconds
@@ -178,6 +192,10 @@ class _Run:
         self.tick(f"training {stage.name}", step + 1, ready.steps)
 
     def _validate(self, ready: ReadyStage, stage: TrainRecipe, step: int) -> None:
+        with self.average.in_place() if self.average is not None else contextlib.nullcontext():
+            self._validate_weights(ready, stage, step)
+
+    def _validate_weights(self, ready: ReadyStage, stage: TrainRecipe, step: int) -> None:
         assert ready.valid_queries is not None and self.data.valid is not None
         began = time.perf_counter()
         ready.set_modes(self.model, training=False)
@@ -234,6 +252,7 @@ class _Run:
                 "moved": sorted(self.moved),
                 "weights": self._weights(),
                 "optimizer": optimizer.state_dict(),
+                "average": self.average.state() if self.average is not None else None,
                 "best": self.best,
             }
         )

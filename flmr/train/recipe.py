@@ -273,6 +273,8 @@ class TrainRecipe:
     those that the teacher scored.
     chunk: above 0, so many questions or passages are encoded at a time, and twice: a step's memory does not grow with
     the batch; 0 keeps the whole batch and encodes once.
+    recompute: layers of the towers keep their input only and run again in the backward pass (gradient checkpointing).
+    ema: above 0, what is validated and handed on is a running mean of the weights, of which a step keeps this share.
     choose: which weights the stage hands on: "best" on validation, or "last".
     cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at
     most so many megabytes each; else they run in every step.
@@ -284,6 +286,8 @@ class TrainRecipe:
     epochs: float = 0.0
     batch_size: int = 32
     chunk: int = 0
+    recompute: bool = False
+    ema: float = 0.0
     learning_rate_text: float = 0.0
     learning_rate_vision: float = 0.0
     learning_rate_mapping: float = 0.0
@@ -314,8 +318,8 @@ class TrainRecipe:
         _at_least("train", self, 1, "batch_size", "save_every")
         if self.temperature <= 0 or self.teacher_temperature <= 0:
             raise InvalidRecipe("[train] temperature and teacher_temperature must be above 0")
-        if self.label_smoothing >= 1 or self.feature_dropout >= 1:
-            raise InvalidRecipe("[train] label_smoothing and feature_dropout must be below 1")
+        if max(self.label_smoothing, self.feature_dropout, self.ema) >= 1:
+            raise InvalidRecipe("[train] label_smoothing, feature_dropout and ema must be below 1")
 
 
 @dataclass(frozen=True)

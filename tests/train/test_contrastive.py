@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from flmr.train.dataset import load_data
 from flmr.train.optimizer import moving_parameters
 from flmr.train.ranks import Ranks
 from flmr.train.recipe import TrainRecipe
+from flmr.train.recompute import recomputing
 from flmr.train.stage import ReadyStage, prepare, ready_stage
 
 Write = Callable[..., Path]
@@ -134,6 +136,26 @@ def test_memory_is_that_of_a_chunk(world: Path, write_recipe: Write) -> None:
     with bench(write_recipe(("batch_size = 8", "batch_size = 16")), world) as it:
         whole, eighth = peak_of(it, 0), peak_of(it, 2)
     assert eighth < whole / 4  # 16 questions and 16 passages, two at a time; the loss keeps the rows of all
+
+
+def test_recomputed_layers_give_the_same_gradients_and_keep_less(world: Path, write_recipe: Write) -> None:
+    kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[-1] += tensor.nbytes
+        return tensor
+
+    steps = []
+    with bench(write_recipe(("num_hidden_layers = 1,", "num_hidden_layers = 3,")), world) as it:
+        for recomputed in (contextlib.nullcontext(), recomputing(it.model)):
+            kept.append(0)
+            with recomputed, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                steps.append(it.step())
+        assert all("forward" not in vars(layer) for layer in it.model.modules())
+    (plain, expected), (again, found) = steps
+    assert again.loss == plain.loss
+    assert_same(found, expected)
+    assert kept[1] < kept[0] / 2
 
 
 def test_a_run_in_chunks_goes_the_way_of_one_without_and_resumes(world: Path, write_recipe: Write) -> None:

@@ -66,12 +66,15 @@ class Killed(Exception):
     """Stands for a kill inside a test's own process."""
 
 
-@pytest.mark.parametrize(("kill_at", "frozen"), [(2, False), (7, True), (11, False)])
+@pytest.mark.parametrize(
+    ("kill_at", "frozen", "extra"),
+    [(2, False, ""), (7, True, ""), (11, False, 'ema = 0.8\nchoose = "last"\nrecompute = true')],
+)
 def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
-    world: Path, write_recipe: Write, kill_at: int, frozen: bool
+    world: Path, write_recipe: Write, kill_at: int, frozen: bool, extra: str
 ) -> None:
     freeze = [(f"learning_rate_{g} = 1e-3", f"learning_rate_{g} = 0.0") for g in ("text", "vision") if frozen]
-    recipe = write_recipe(*freeze, extra="feature_dropout = 0.2\nsave_every = 4")
+    recipe = write_recipe(*freeze, extra=f"feature_dropout = 0.2\nsave_every = 4\n{extra}")
     train(recipe, out=world / "whole", progress=False)
 
     def kill(stage: str, done: int, total: int | None) -> None:
@@ -98,6 +101,29 @@ def test_run_survives_sigkill(world: Path, write_recipe: Write) -> None:
     assert process.wait() == -signal.SIGKILL
     train(recipe, out=world / "parts", progress=False, resume=True)
     assert losses(world / "parts") == losses(world / "whole")
+
+
+def test_bfloat16_follows_the_losses_of_float32(world: Path, write_recipe: Write) -> None:
+    train(write_recipe(), out=world / "wide", progress=False)
+    train(write_recipe(('"float32"', '"bfloat16"'), name="half.toml"), out=world / "half", progress=False)
+    wide, half = np.array(losses(world / "wide")), np.array(losses(world / "half"))
+    assert not np.array_equal(wide, half)
+    assert np.allclose(wide[:4], half[:4], rtol=0.02)  # 2**-8 off a similarity; each step carries the difference on
+
+
+def test_the_mean_of_the_weights_is_handed_on(world: Path, write_recipe: Write) -> None:
+    def after(steps: int, *changes: tuple[str, str], extra: str = "") -> torch.Tensor:
+        keys = ("steps = 12", f"steps = {steps}"), ("warmup = 2", 'schedule = "constant"'), ("every = 6", "every = 0")
+        recipe = write_recipe(*keys, *changes, extra=extra, name="one.toml")
+        out = world / f"run{len(list(world.iterdir()))}"
+        return weights(train(recipe, out=out, progress=False).folder)["query_text_encoder_linear.weight"]
+
+    expected = after(1, ("= 1e-3", "= 1e-12"))  # where every run starts
+    for steps in (1, 2, 3):
+        expected = 0.75 * expected + 0.25 * after(steps)
+    mean = after(3, extra="ema = 0.75")
+    torch.testing.assert_close(mean, expected, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(mean, after(3), atol=1e-4)
 
 
 def test_stages_hand_on_their_weights_and_frozen_groups_do_not_move(world: Path, write_recipe: Write) -> None:
