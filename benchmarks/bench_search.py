@@ -12,7 +12,6 @@ benchmarks/README.md says how to make the vectors and the environments.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.search_data import DataSet, write_synthetic
+from benchmarks.search_data import DataSet, home, write_synthetic
 from benchmarks.search_latency import measure_search
 from benchmarks.search_measures import is_built, measure_open, measure_rerank, measure_update
 from benchmarks.search_report import draw
@@ -92,7 +91,6 @@ def _bench(options: argparse.Namespace, scratch: Path) -> Bench:
 
 
 def _parser() -> argparse.ArgumentParser:
-    home = Path(os.environ.get("FLMR_BENCH_DIR", Path.home() / ".cache" / "flmr-bench"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="ours only, on made-up vectors; under a minute, no rows")
     parser.add_argument("--documents", type=int, default=5000, help="of a quick run")
@@ -107,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slowest-s", type=float, default=5.0, help="leave out what takes longer for one query")
     parser.add_argument("--budget-s", type=float, default=15.0, help="for the repeats of one engine at one setting")
     parser.add_argument("--build-s", type=float, default=1800.0, help="leave out what takes longer to build")
-    parser.add_argument("--data", type=Path, default=home / "data", help="default %(default)s")
-    parser.add_argument("--work", type=Path, default=home / "indexes", help="indexes; default %(default)s")
-    parser.add_argument("--environments", type=Path, default=home / "envs", help="default %(default)s")
+    parser.add_argument("--data", type=Path, default=home() / "data", help="default %(default)s")
+    parser.add_argument("--work", type=Path, default=home() / "indexes", help="indexes; default %(default)s")
+    parser.add_argument("--environments", type=Path, default=home() / "envs", help="default %(default)s")
     parser.add_argument("--out", type=Path, help=f"rows; default {RESULTS.relative_to(ROOT)}, quick: none")
     return parser
 

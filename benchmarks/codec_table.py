@@ -1,28 +1,35 @@
 """Quality, size and speed of every way to store vectors, in one table: bits, kept vectors, pooled rows.
 
-    python -m benchmarks.codec_table --data DATA --set d5k --queries q32 [--out rows.csv]
+    python -m benchmarks.codec_table [--set d5k] [--queries q32] [--only "4 bits"]     measures and prints the table
+    python -m benchmarks.codec_table --untimed      bytes and recall only: the machine may be busy
+    python -m benchmarks.codec_table --table        prints the table of the rows that are there
 
-DATA is laid out as benchmarks/search_data.py says.  Every way gives three rows: bytes for each vector of the set (so
-that pooling counts as what it is), seconds of the build, and milliseconds of a query with its recall against exact
-float32: a search of everything (exact) and one as it comes (default).
+The vectors are those of benchmarks/search_data.py; rows go to benchmarks/results/codec.csv.  For every way: bytes for
+each vector of the set (so that pooling counts as what it is), seconds of the cores for the build, recall against exact
+float32 of a search of everything (exact) and of one as it comes (default), and milliseconds of a query.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.search_data import DataSet, read_queries, read_truth, recall
-from benchmarks.search_rows import Birthplace, Row, append, birthplace, spread, spread_of_queries
+from benchmarks.search_data import DataSet, home, read_queries, read_truth, recall
+from benchmarks.search_rows import Birthplace, Row, append, birthplace, read, share, spread, spread_of_queries
 from flmr import Index, SearchParams, __version__
+
+KS = (10, 100)
+SEARCHES = {"exact": True, "default": False}
 
 
 @dataclass(frozen=True)
@@ -43,26 +50,33 @@ class Preset:
 PRESETS = (
     *(Preset(nbits) for nbits in (0, 1, 2, 3, 4, 8)),
     *(Preset(nbits, keep_vectors=True) for nbits in (1, 2, 4)),
-    *(Preset(nbits, pool=pool) for nbits in (2, 4) for pool in (2, 4)),
+    *(Preset(nbits, pool=pool) for nbits in (0, 2, 4) for pool in (2, 4)),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every preset that is wanted."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path.home() / ".cache" / "flmr-bench" / "data")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=home() / "data")
     parser.add_argument("--set", default="d5k")
     parser.add_argument("--queries", default="q32")
-    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--count", type=int, default=100, help="queries; default %(default)s")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of a timed search; default %(default)s")
     parser.add_argument("--only", help="presets whose name contains this")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--untimed", action="store_true", help="leave out what depends on how busy the machine is")
+    parser.add_argument("--table", action="store_true", help="measure nothing, print the table")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results/codec.csv"), help="rows; default %(default)s"
+    )
     options = parser.parse_args(arguments)
-    place = birthplace(shlex.join(["python", "-m", "benchmarks.codec_table", *(arguments or sys.argv[1:])]))
-    for preset in PRESETS:
-        if options.only is None or options.only in preset.name:
-            measure(preset, DataSet.open(options.data, options.set), options, place)
+    if not options.table:
+        given = sys.argv[1:] if arguments is None else arguments
+        place = birthplace(shlex.join(["python", "-m", "benchmarks.codec_table", *given]))
+        for preset in PRESETS:
+            if options.only is None or options.only in preset.name:
+                measure(preset, DataSet.open(options.data, options.set), options, place)
+    print(table(options.out, options.set, options.queries))
 
 
 def measure(preset: Preset, data: DataSet, options: argparse.Namespace, place: Birthplace) -> None:
@@ -78,53 +92,72 @@ def measure(preset: Preset, data: DataSet, options: argparse.Namespace, place: B
     }
     queries_BQD = read_queries(options.data, options.queries, 0, options.count)
     truth_BK = read_truth(options.data, data.name, options.queries)[: options.count]
+    asked = {"queries": options.queries, "num_queries": len(queries_BQD), "query_rows": queries_BQD.shape[1]}
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        ix = Index.create(
+        wall, cpu = time.perf_counter(), time.process_time()
+        with Index.create(
             Path(folder) / "ix",
             data.stream(),
             nbits=preset.nbits,
             keep_vectors=preset.keep_vectors,
             pool=preset.pool,
-        )
-        with ix:
-            built = time.perf_counter() - began
-            append(options.out, place, Row("codec build", unit="s", **spread([built]), **about))
+        ) as ix:
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            if not options.untimed:
+                append(options.out, place, Row("codec build wall", unit="s", **spread([wall]), **about))
+                append(options.out, place, Row("codec build cpu", unit="s", **spread([cpu]), **about))
             size = ix.info()["bytes"] / data.num_vectors
             append(options.out, place, Row("codec size", unit="bytes a vector", **spread([size]), **about))
-            for exact in (True, False):
-                for k in (10, 100):
-                    params = SearchParams(exact=exact, threads=options.threads)
-                    repeats, share = search(ix, queries_BQD, truth_BK, k, params, options.repeats)
-                    row = Row(
-                        "codec exact" if exact else "codec default",
-                        queries=options.queries,
-                        num_queries=len(queries_BQD),
-                        query_rows=queries_BQD.shape[1],
-                        k=k,
-                        recall=share,
-                        **spread_of_queries(repeats),
-                        **about,
+            for how, exact in SEARCHES.items():
+                every = SearchParams(exact=exact, threads=options.threads)
+                for k in KS:
+                    found = [[int(hit.id) for hit in hits] for hits in ix.search(list(queries_BQD), k, params=every)]
+                    append(
+                        options.out,
+                        place,
+                        Row(f"codec recall {how}", k=k, **share(recall(found, truth_BK, k)), **asked, **about),
                     )
-                    append(options.out, place, row)
+                    if not options.untimed:
+                        times = search(ix, queries_BQD, k, every, options.repeats)
+                        append(options.out, place, Row(f"codec search {how}", k=k, **times, **asked, **about))
 
 
-def search(
-    ix: Index, queries_BQD: np.ndarray, truth_BK: np.ndarray, k: int, params: SearchParams, repeats: int
-) -> tuple[list[list[float]], float]:
-    """Milliseconds of every query, a list a repeat, and the recall."""
+def search(ix: Index, queries_BQD: np.ndarray, k: int, params: SearchParams, repeats: int) -> dict[str, Any]:
+    """The columns of milliseconds a query: of the clock, and of the cores."""
     searcher = ix.searcher()
     times: list[list[float]] = []
-    found: list[list[int]] = []
+    cpu_ms: list[float] = []
     for _ in range(repeats):
         times.append([])
-        found = []
+        cpu = time.process_time()
         for query_QD in queries_BQD:
             began = time.perf_counter()
-            hits = searcher.search(query_QD, k, params=params, passages=False)[0]
+            searcher.search(query_QD, k, params=params, passages=False)
             times[-1].append((time.perf_counter() - began) * 1e3)
-            found.append([int(hit.id) for hit in hits])
-    return times, recall(found, truth_BK, k)
+        cpu_ms.append((time.process_time() - cpu) * 1e3 / len(queries_BQD))
+    return {**spread_of_queries(times), "cpu_ms": round(statistics.median(cpu_ms), 3)}
+
+
+def table(rows: Path, set_name: str, queries: str) -> str:
+    """The newest rows of a set as a table in Markdown; a figure that was not measured is left empty."""
+    found: dict[tuple[str, str, str], float] = {}
+    for row in read(rows):
+        if row["set"] == set_name and row["queries"] in ("", queries):
+            found[row["setting"], row["work"], row["k"]] = float(row["median"])
+    columns = {
+        "bytes a vector": ("codec size", "", ".1f"),
+        "build, core s": ("codec build cpu", "", ".1f"),
+        **{f"recall@{k}, {how}": (f"codec recall {how}", str(k), ".3f") for k in KS for how in SEARCHES},
+        **{f"ms, k={k}, {how}": (f"codec search {how}", str(k), ".1f") for k in KS for how in SEARCHES},
+    }
+    lines = [f"| {set_name}, {queries} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for preset in PRESETS:
+        cells = []
+        for work, k, digits in columns.values():
+            value = found.get((preset.name, work, k))
+            cells.append("" if value is None else format(value, digits))
+        lines.append(f"| {preset.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,28 @@
 """What a large index costs to open, to hold, to add to and to delete from.
 
-python benchmarks/scale.py --data FOLDER [--set d5k] [--vectors 10000000] [--nbits 2] [--folder WHERE] [--rows FILE.csv]
+    python -m benchmarks.scale [--set d5k] [--vectors 10000000] [--nbits 2]
 
 The documents of a set (see search_data.py) are encoded once, and their codes appended again and again under new ids
-until there are enough: what is measured here depends on sizes, not on contents.  The index is kept in --folder and used
-again.  Each figure is that of a process of its own; memory is what the kernel says of it.
+until there are enough: what is measured here depends on sizes, not on contents.  The index is kept in --work and used
+again.  Each figure is that of a process of its own; memory is what the kernel says of it.  Rows go to
+benchmarks/results/scale.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from search_data import DataSet
-from search_rows import Row, append, birthplace, spread
 
+from benchmarks.search_data import DataSet, home
+from benchmarks.search_rows import Row, append, birthplace, spread
+from flmr import __version__
 from flmr.index import Index
 from flmr.index.format import LOCK
 from flmr.index.lock import WriterLock
@@ -108,40 +111,43 @@ def run(path: Path, work: str, seed: int) -> subprocess.Popen[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=home() / "data")
     parser.add_argument("--set", default="d5k")
     parser.add_argument("--vectors", type=int, default=10_000_000)
     parser.add_argument("--nbits", type=int, default=2)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--readers", type=int, default=8, help="processes that search at once; default %(default)s")
+    parser.add_argument("--work", type=Path, default=home() / "indexes", help="indexes; default %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scale.csv"), help="default %(default)s")
     given = parser.parse_args()
-    path = given.folder / f"{given.set}-{given.vectors}-{given.nbits}"
+    path = given.work / f"scale-{given.set}-{given.vectors}-{given.nbits}"
     if not (path / "manifest.json").exists():
         start = time.perf_counter()
         bootstrap(path, DataSet.open(given.data, given.set), given.vectors, given.nbits)
         print(f"made in {time.perf_counter() - start:.1f} s", flush=True)
     figures: dict[str, list[float]] = {}
-    for seed in range(3):
+    for seed in range(given.repeats):
         for work in ("open", "add"):
             out, _ = run(path, work, 10 * seed + 1).communicate()
             for name, value in json.loads(out).items():
                 figures.setdefault(name, []).append(value)
-    searching = [run(path, "search", seed) for seed in range(8)]  # all of them at once
+    searching = [run(path, "search", seed) for seed in range(given.readers)]  # all at once
     for process in searching:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
     for process in searching:
         for name, value in json.loads(process.communicate("\n")[0]).items():
-            figures.setdefault(f"of eight: {name}", []).append(value)
+            figures.setdefault(f"of {given.readers}: {name}", []).append(value)
     with Index.open(path) as ix:
         info = ix.info()
-    place = birthplace("python benchmarks/scale.py " + " ".join(sys.argv[1:]))
+    place = birthplace(shlex.join(["python", "-m", "benchmarks.scale", *sys.argv[1:]]))
     for name, values in figures.items():
         row = Row(
-            work="scale", engine="flmr", version=f"{given.nbits} bits", set=given.set, documents=info["items"],
-            vectors=info["vectors"], threads=1, unit="MB" if name.endswith("mb") else "s", setting=name,
+            work=f"scale {name}", engine="flmr", version=__version__, set=given.set, documents=info["items"],
+            vectors=info["vectors"], threads=1, unit="MB" if name.endswith("mb") else "s",
+            setting=f"{given.nbits} bits, {given.vectors:,} vectors",
             note=f"index of {info['bytes'] / 1e6:,.0f} MB", **spread(values),
         )  # fmt: skip
-        append(given.rows, place, row)
+        append(given.out, place, row)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ gt_SET_QUERIES.npz with ids (B, 100) and scores (B, 100) of the exact float32 Ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ from pathlib import Path
 import numpy as np
 
 TRUTH_DEPTH = 100
+
+
+def home() -> Path:
+    """Where vectors, indexes and other engines are kept: $FLMR_BENCH_DIR, or ~/.cache/flmr-bench."""
+    return Path(os.environ.get("FLMR_BENCH_DIR", Path.home() / ".cache" / "flmr-bench"))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Rows of results: what was measured, on what, by which commit, machine and command.
 
-Knows the columns of results/search.csv.  Knows no engine.
+Knows the columns of results/*.csv.  Knows no engine.
 """
 
 from __future__ import annotations
@@ -97,6 +97,12 @@ def spread_of_queries(repeats: Sequence[Sequence[float]]) -> dict[str, Any]:
     """The columns of repeated lists of milliseconds: of the medians over the queries, and the median of the p95."""
     tails = [float(np.percentile(ms, 95)) for ms in repeats]
     return {"unit": "ms", **spread([statistics.median(ms) for ms in repeats]), "p95": _digits(statistics.median(tails))}
+
+
+def share(value: float) -> dict[str, Any]:
+    """The columns of a recall that stands without a time."""
+    value = round(value, 4)
+    return {"unit": "share", "repeats": 1, "median": value, "least": value, "most": value, "recall": value}
 
 
 def append(path: Path | None, place: Birthplace, row: Row) -> None:
