@@ -34,7 +34,8 @@ MAX_WHOLE = 127
 # The standard deviation of what the levels were made for; a residual is first scaled to it.
 _SPREAD = {1: 50, 2: 44, 3: 42, 4: 40}
 
-# One level a window, for a Gaussian of that standard deviation: found by the search of benchmarks/train_trellis.py.
+# One level a window, for a Gaussian of that standard deviation: found by the search of benchmarks/train_trellis.py,
+# which says what of it can be repeated.
 # fmt: off
 _LEVELS = {
     1: (
