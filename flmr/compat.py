@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Document: TypeAlias = "tuple[str, ImageSource | np.ndarray | None]"
 
 _PUBLISHED_FILES = ("plan.json", "metadata.json", "centroids.pt", "ivf.pid.pt")  # any of them: the published engine's
-_IMPORT = "is an index of the published engine: bring it over with `flmr import`"
 _BATCHES_AT_ONCE = 8  # documents are sorted by length among as many batches, so that little is padded
 
 
@@ -77,7 +76,7 @@ def index_custom_collection(
     path = _index_path(index_root_path, index_experiment_name, index_name, nbits)
     documents = _documents(custom_collection)
     if _is_published(path):
-        raise AlreadyExists(f"{path} {_IMPORT}, or choose another index_name")
+        raise AlreadyExists(f"{_take_over(path)}; or choose another index_name")
     if (path / "manifest.json").exists() and not overwrite:
         with Index.open(path) as index:
             if len(index) != len(documents):
@@ -123,7 +122,7 @@ def create_searcher(
     """
     path = _index_path(index_root_path, index_experiment_name, index_name, nbits)
     if _is_published(path):
-        raise NotAnIndex(f"{path} {_IMPORT}")
+        raise NotAnIndex(_take_over(path))
     if not path.exists():
         others = sorted(other.name for other in path.parent.glob("*.nbits=*"))
         raise NotAnIndex(
@@ -178,6 +177,14 @@ def _index_path(root: str | Path, experiment: str, name: str, nbits: int) -> Pat
 
 def _is_published(path: Path) -> bool:
     return not (path / "manifest.json").exists() and any((path / name).exists() for name in _PUBLISHED_FILES)
+
+
+def _take_over(path: Path) -> str:
+    target = path.with_name(f"NAME{path.suffix}")
+    return (
+        f"{path} is an index of the published engine: `flmr import {path} --out {target}` takes it over, to be opened"
+        " as index_name NAME"
+    )
 
 
 def _documents(collection: Iterable[Any]) -> list[Document]:

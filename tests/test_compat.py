@@ -18,10 +18,12 @@ import pytest
 import torch
 import transformers
 from conftest import ROOT
+from index.interop.folders import coded, write_colbert
 from local_hub import hub  # noqa: F401  (a fixture)
 from PIL import Image
 from tiny_checkpoint import COLOURS, tiny_checkpoint  # noqa: F401  (a fixture)
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, CLIPImageProcessor, get_scheduler
+from typer.testing import CliRunner
 
 from flmr import (
     FLMRConfig,
@@ -32,6 +34,7 @@ from flmr import (
     index_custom_collection,
     search_custom_collection,
 )
+from flmr.cli import app
 from flmr.data.sample import entities, passages, render
 from flmr.data.sample.questions import draw
 from flmr.data.sample.render import seed_of
@@ -484,16 +487,21 @@ def test_an_index_of_the_published_engine_is_told_how_to_come_over(
     tiny_checkpoint: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "test_experiment" / "indexes" / "test_index.nbits=8"
-    folder.mkdir(parents=True)
-    for name in ("plan.json", "metadata.json", "0.codes.pt", "ivf.pid.pt"):
-        (folder / name).write_bytes(b"{}")
-    with pytest.raises(NotAnIndex, match=r"test_index.nbits=8 is an index of the published engine.*`flmr import`"):
+    folder, stored = tmp_path / "test_experiment" / "indexes" / "test_index.nbits=8", coded(nbits=8)
+    folder.parent.mkdir(parents=True)
+    write_colbert(folder, stored)
+    with pytest.raises(NotAnIndex, match=r"test_index\.nbits=8 is an index of the published engine") as refused:
         searcher_of(tmp_path)
     for overwrite in (True, False):
-        with pytest.raises(AlreadyExists, match="`flmr import`"):
+        with pytest.raises(AlreadyExists, match="`flmr import"):
             index(["a"], str(tiny_checkpoint), tmp_path, overwrite=overwrite)
-    assert (folder / "ivf.pid.pt").exists()
+
+    command = str(refused.value).split("`")[1].replace("NAME", "taken_over").split()
+    done = CliRunner().invoke(app, command[1:])
+    assert command[0] == "flmr" and done.exit_code == 0, done.output
+    rows = stored.items[5]
+    found = search_custom_collection(searcher_of(tmp_path, index_name="taken_over"), {0: ""}, rows[None])
+    assert found.todict()[0][0][0] == 5
 
 
 def test_an_index_under_another_name_is_pointed_to(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
