@@ -139,6 +139,16 @@ def _with_what_is_missing(report: Report) -> Report:
     return replace(report, notes=(*report.notes, *(note for kind, note in notes.items() if kind not in kinds)))
 
 
+def _check_pictures(queries: Sequence[Query], unreadable: Mapping[str, str]) -> None:
+    """Raise InvalidInput where no picture of several could be read: then their folder is wrong, not the search."""
+    pictured = [query.id for query in queries if query.image is not None]
+    if len(pictured) > 1 and len(unreadable) == len(pictured):
+        raise InvalidInput(
+            f"none of the {len(pictured):,} pictures can be read ({unreadable[pictured[0]]}); --images says where their"
+            " paths start"
+        )
+
+
 def _as_of_task(question: Question, task: Task) -> Question:
     """The question with an instruction of the task where it brings none."""
     query = question.query
@@ -168,6 +178,7 @@ def measure_questions(
     depth = max(max(ks), max(AGAINST_EXACT_KS) if options.against_exact else 0)
     queries = [_control(question.query, options) for question in asked]
     found = retriever.search_many(queries, depth, params=options.params, strict=options.strict, progress=progress)
+    _check_pictures(queries, found.unreadable)
     agreements: dict[str, float] = {}
     if options.against_exact:
         exactly = SearchParams(exact=True)

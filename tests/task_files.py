@@ -86,7 +86,7 @@ def write_okvqa(folder: Path) -> None:
         write_text(folder / f"OpenEnded_mscoco_{coco}_questions.json", json.dumps(document))
         annotated = {"annotations": [{"question_id": 425, "image_id": 42, "answers": answers}]}
         write_text(folder / f"mscoco_{coco}_annotations.json", json.dumps(annotated, indent=1))
-    write_text(folder / "passages/okvqa_train_corpus.csv", 'kid,text\n0,"copper, said\nto be red"\n')
+    write_text(folder / "okvqa_train_corpus.csv", 'kid,text\n0,"copper, said\nto be red"\n')
     write_text(
         folder / "passages/okvqa_full_corpus.csv", 'kid,text\n0,"copper, said\nto be red"\n1,"a ""brass"" bell"\n'
     )

@@ -54,6 +54,15 @@ def test_unreadable_pictures_of_a_task_are_counted_as_misses(m2kr: Path, tmp_pat
     assert measured.report.value("strict_recall@1") == 12 / 20
 
 
+def test_folder_without_the_pictures_is_an_error_and_not_a_recall_of_zero(m2kr: Path, tmp_path: Path) -> None:
+    asked = QuestionSet(task="m2kr/evqa", root=m2kr, images=tmp_path)
+    source = TaskSplit(find_task("m2kr/evqa"), m2kr)
+    with Retriever.build(source, tmp_path / "kb", HashEncoder(), nbits=8, progress=False) as retriever:
+        with pytest.raises(InvalidInput, match=r"none of the 20 pictures can be read \(.*; --images says where"):
+            measure(retriever, "evqa", asked, Options())
+        assert measure(retriever, "evqa", asked, Options(drop_image=True)).report.num_missing == 0
+
+
 def test_task_without_judgments_is_measured_by_pseudo_recall_and_says_so(tmp_path: Path) -> None:
     write_okvqa(tmp_path / "okvqa")
     recipe = IndexRecipe(task="okvqa", root=tmp_path / "okvqa", encoder="bundled")

@@ -30,6 +30,11 @@ def take(row: Row, names: tuple[str, ...]) -> Any:
     return None
 
 
+def _name_in(row: Row, names: tuple[str, ...]) -> str:
+    """Under which of its names the row has a field: for errors, which name what the file names."""
+    return next((name for name in names if name in row), names[0])
+
+
 def take_id(row: Row, names: tuple[str, ...]) -> str:
     """An id: a string as it is, a whole number as its decimal digits."""
     if not any(name in row for name in names):
@@ -50,17 +55,17 @@ def as_id(value: Any) -> str:
 
 def take_text(row: Row, names: tuple[str, ...]) -> str:
     """A string; absent or null is the empty one."""
-    value = take(row, names)
+    name, value = _name_in(row, names), take(row, names)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidRecord(f"{names[0]} must be a string, not {_shown(value)}")
+        raise InvalidRecord(f"{name} must be a string, not {_shown(value)}")
     return value
 
 
 def take_image(row: Row, names: tuple[str, ...], folder: Path) -> ImageSource | None:
     """A picture: a path relative to the folder, or bytes (also {bytes, path}); absent or empty is None."""
-    value = take(row, names)
+    name, value = _name_in(row, names), take(row, names)
     if isinstance(value, Mapping) and value.keys() <= {"bytes", "path"}:
         value = value.get("bytes") or value.get("path")
     if value is None or value == "" or value == b"":
@@ -68,13 +73,13 @@ def take_image(row: Row, names: tuple[str, ...], folder: Path) -> ImageSource | 
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise InvalidRecord(f"{names[0]} must be a path, not {_shown(value)}")
+        raise InvalidRecord(f"{name} must be a path, not {_shown(value)}")
     return value if URL.match(value) else folder / value
 
 
 def take_strings(row: Row, names: tuple[str, ...], *, ids: bool = False) -> tuple[str, ...]:
     """A list of strings or numbers, or a single one; absent or null is the empty list; repeats are dropped."""
-    value = take(row, names)
+    name, value = _name_in(row, names), take(row, names)
     items = [] if value is None else value if isinstance(value, list) else [value]
     strings = []
     for item in items:
@@ -83,7 +88,7 @@ def take_strings(row: Row, names: tuple[str, ...], *, ids: bool = False) -> tupl
         elif isinstance(item, str) or (isinstance(item, int | float) and not isinstance(item, bool)):
             strings.append(str(item))
         else:
-            raise InvalidRecord(f"{names[0]} must hold strings, not {_shown(item)}")
+            raise InvalidRecord(f"{name} must hold strings, not {_shown(item)}")
     return tuple(dict.fromkeys(strings))
 
 

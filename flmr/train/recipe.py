@@ -94,6 +94,8 @@ class DataRecipe:
     group_by: a metadata key of the questions; a batch then holds one group only, and `weights` says how often in an
     epoch a question of a group is drawn (default 1).
     mined: a TREC run of the training questions by any system; what it ranks high and is not right makes hard negatives.
+    mined_answers: what a ranked passage that is not judged counts as where it holds one of the question's answers:
+    "negative" like the others; "drop", neither right nor wrong; "positive", weak supervision for want of judgments.
     teacher: a TREC run of the training questions with the scores of a cross-encoder or another teacher; or
     teacher_column: a metadata key of the questions that holds an object, passage id to score.
     strict: an unreadable line or picture stops the run; else it is counted and reported.
@@ -119,6 +121,7 @@ class DataRecipe:
     group_by: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
     mined: Path | None = None
+    mined_answers: Literal["negative", "drop", "positive"] = "negative"
     teacher: Path | None = None
     teacher_column: str = ""
     strict: bool = False
@@ -134,6 +137,10 @@ class DataRecipe:
             raise InvalidRecipe("[data] weights needs group_by, the metadata key that names the groups")
         if any(weight < 0 for weight in self.weights.values()):
             raise InvalidRecipe("[data] weights must not be negative")
+        if self.mined_answers != "negative" and not self.has_mined:
+            raise InvalidRecipe("[data] mined_answers needs mined, the run whose passages it speaks of")
+        if self.mined_answers == "positive" and self.qrels is not None:
+            raise InvalidRecipe("[data] mined_answers = 'positive' does not go with qrels, which say what is right")
         if self.teacher is not None and self.teacher_column:
             raise InvalidRecipe("[data] teacher and teacher_column are both given; keep the one that holds the scores")
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from flmr.data import ReadReport, TaskSplit, find_task, read_passages, read_questions
 from flmr.evaluate import Run, read_run
+from flmr.evaluate.pseudo_recall import usable_answers
+from flmr.evaluate.run import Ranking
 from flmr.progress import Report
 from flmr.records import Passage, Question
 from flmr.train.recipe import DataRecipe
@@ -100,19 +102,21 @@ def read_parts(parts: Sequence[Part], recipe: DataRecipe, left_out: LeftOut, *, 
     rng = np.random.default_rng([seed, 7])
     passages: list[Passage] = []
     questions: list[Question] = []
-    mined: dict[str, Sequence[tuple[str, float]]] = {}
+    mined: dict[str, Ranking] = {}
     for part in parts:
         own = _read(read_questions, part.questions, part, recipe, left_out, tick)
         own = (question for question in own if matches(question, recipe.where))
         chosen = _sample(own, part.max_questions, rng, (), left_out, f"questions of {part.task}")
-        needed = {positive for question in chosen for positive in question.positive_ids}
-        if part.mined is not None:
-            run = {part.id_of(q): [(part.id_of(p), s) for p, s in hits] for q, hits in read_run(part.mined).items()}
-            mined |= run
-            needed |= {passage for hits in run.values() for passage, _ in hits}
+        ranked = _ranked(part)
+        needed = {passage for hits in ranked.values() for passage, _ in hits}
+        needed |= {positive for question in chosen for positive in question.positive_ids}
         texts = _read(read_passages, part.passages, part, recipe, left_out, tick)
-        passages += _sample(texts, part.max_passages, rng, needed, left_out, f"passages of {part.task}")
+        kept = _sample(texts, part.max_passages, rng, needed, left_out, f"passages of {part.task}")
+        if recipe.mined_answers != "negative":
+            chosen, ranked = _answering(chosen, ranked, kept, recipe.mined_answers, left_out)
+        passages += kept
         questions += chosen
+        mined |= ranked
     num_training = len(passages)
     rows = {passage.id: row for row, passage in enumerate(passages)}
     asked: list[Question] = []
@@ -130,6 +134,38 @@ def read_parts(parts: Sequence[Part], recipe: DataRecipe, left_out: LeftOut, *, 
                 corpus.append(rows[passage.id])
             corpora[part.task] = np.array(sorted(corpus))
     return Read(tuple(passages), num_training, tuple(questions), tuple(asked), corpora, mined)
+
+
+def _ranked(part: Part) -> dict[str, Ranking]:
+    """The part's mined run under the ids of the run."""
+    if part.mined is None:
+        return {}
+    return {part.id_of(q): [(part.id_of(p), score) for p, score in hits] for q, hits in read_run(part.mined).items()}
+
+
+def _answering(
+    questions: list[Question], ranked: dict[str, Ranking], passages: list[Passage], use: str, left_out: LeftOut
+) -> tuple[list[Question], dict[str, Ranking]]:
+    """Questions and their rankings, where unjudged passages that hold an answer have become positives or are gone.
+
+    An answer is looked for as pseudo recall does (Luo et al., EMNLP 2021).
+    """
+    known = {passage for hits in ranked.values() for passage, _ in hits}
+    texts = {passage.id: passage.full_text.lower() for passage in passages if passage.id in known}
+    wanted = usable_answers({question.id: question.answers for question in questions})
+    changed = []
+    for question in questions:
+        hits, answers = ranked.get(question.id, ()), wanted.get(question.id, ())
+        holding = {p for p, _ in hits if any(answer in texts.get(p, "") for answer in answers)}
+        holding -= set(question.positive_ids)
+        if use == "positive":
+            found = tuple(passage for passage, _ in hits if passage in holding)
+            question = dataclasses.replace(question, positive_ids=(*question.positive_ids, *found))
+        elif holding:
+            ranked[question.id] = [hit for hit in hits if hit[0] not in holding]
+            left_out.add("mined passages that hold an answer", question.id, len(holding))
+        changed.append(question)
+    return changed, ranked
 
 
 def matches(question: Question, where: Any) -> bool:

@@ -303,6 +303,16 @@ def test_value_of_a_wrong_type_is_skipped_and_counted_or_stops(tmp_path: Path) -
         questions_of(tmp_path, "kvqa", "train")
 
 
+def test_column_of_a_wrong_type_is_one_clear_line(tmp_path: Path) -> None:
+    row = {"question_id": "q", "question": "?", "img_path": "a.png", "pos_item_ids": [{"a": 1}], "answers": ["x"]}
+    write_parquet(tmp_path / "OKVQA_data/test.parquet", [row])
+    with pytest.raises(InvalidRecord, match=r"none of 1 could be read \(test.parquet, row 1: an id must be a string"):
+        list(read_questions(TaskSplit(find_task("m2kr/okvqa"), tmp_path), report=ReadReport()))
+    write_parquet(tmp_path / "OKVQA_data/test.parquet", [{**row, "pos_item_ids": ["p"], "question": 7}])
+    with pytest.raises(InvalidRecord, match="row 1: question must be a string, not 7"):
+        questions_of(tmp_path, "m2kr/okvqa")
+
+
 def test_rows_with_too_few_fields_or_broken_letters_are_skipped_and_counted(tmp_path: Path) -> None:
     (tmp_path / "collection.tsv").write_bytes(b"0\tgood\n1\n\n2\tbad \xff\n3\tlast\t\n4\tfine\n")
     report = ReadReport()

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hash_encoder import COLOURS
-from task_files import write_m2kr
+from task_files import write_jsonl, write_m2kr, write_okvqa, write_text
 
-from flmr.errors import InvalidRecipe, UnreadableImage
+from flmr.errors import InvalidInput, InvalidRecipe, UnreadableImage
 from flmr.evaluate import write_run
 from flmr.recipe import from_table
 from flmr.train import train
@@ -97,6 +97,28 @@ def test_mined_ranks_of_a_task_go_by_its_own_ids(m2kr: Path) -> None:
     }
 
 
+def test_mined_passages_that_hold_an_answer_are_dropped_or_become_positives(tmp_path: Path) -> None:
+    write_okvqa(tmp_path)  # no judgments; the answers are copper and brass
+    write_text(tmp_path / "okvqa_train_corpus.csv", "kid,text\n0,It is Copper\n1,tin\n2,brass and tin\n3,iron\n")
+    run = tmp_path / "mined.trec"
+    write_run({"425": [("1", 3.0), ("2", 2.0), ("0", 1.0)]}, run)
+    recipe = DataRecipe(task="okvqa", root=tmp_path, use_images=False, mined=run, mined_answers="positive")
+    data = load_data(recipe, EvaluateRecipe(), seed=0, tick=silent)
+    assert [data.passages[row].id for row in sorted(data.train.positives[0])] == ["0", "2"]
+    assert [data.passages[row].id for row in data.mined[0]] == ["1"]
+    with pytest.raises(InvalidInput, match="1 questions without a known positive passage"):
+        load_data(DataRecipe(task="okvqa", root=tmp_path, mined=run), EvaluateRecipe(), seed=0, tick=silent)
+
+    asked = {"id": "q", "text": "?", "positive_ids": ["0"], "answers": ["copper", "brass"]}
+    write_jsonl(tmp_path / "q.jsonl", [asked])
+    write_jsonl(tmp_path / "p.jsonl", [{"id": str(i), "text": t} for i, t in enumerate(["copper", "tin", "brass"])])
+    write_run({"q": [("1", 3.0), ("2", 2.0), ("0", 1.0)]}, run)
+    files = DataRecipe(tmp_path / "p.jsonl", tmp_path / "q.jsonl", mined=run, mined_answers="drop")
+    data = load_data(files, EvaluateRecipe(), seed=0, tick=silent)
+    assert data.train.positives == (frozenset({0}),) and data.mined == ((1,),)
+    assert data.left_out.counts == {"mined passages that hold an answer": 1}
+
+
 def test_corrupt_and_missing_pictures_of_a_task_are_counted(m2kr: Path) -> None:
     (m2kr / "images/OKVQA/train/red.png").write_bytes(b"no picture")
     (m2kr / "images/OKVQA/train/blue.png").unlink()
@@ -117,6 +139,7 @@ def test_corrupt_and_missing_pictures_of_a_task_are_counted(m2kr: Path) -> None:
         ({"task": "okvqa", "root": ".", "split": "dev"}, "must be one of train, valid, test, not 'dev'"),
         ({"task": "okvqa", "root": ".", "qrels": "q"}, "qrels does not go with a task"),
         ({"task": "okvqa", "root": ".", "passages": "p", "questions": "q"}, "one of the three"),
+        ({"task": "okvqa", "root": ".", "mined_answers": "drop"}, "mined_answers needs mined"),
         ({"passages": "p"}, "needs passages and questions, or task, or mixture"),
         ({"root": ".", "mixture": [{"task": "wit"}], "group_by": "x"}, "group_by does not go with a mixture"),
         ({"root": ".", "mixture": [{"task": "wit"}, {"task": "wit"}]}, "names a task twice"),
