@@ -10,6 +10,7 @@ Shapes: Q query rows, D dimension, K centroids, N items of a segment.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ import numpy as np
 
 from flmr.errors import CorruptIndex, InvalidInput, UnknownId
 from flmr.index.codec import Codec
+from flmr.index.far import usual_length
 from flmr.index.filters import Filter
 from flmr.index.ids import checked_id
+from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE
 from flmr.index.settings import Plan, SearchParams, plan
 from flmr.index.snapshot import Snapshot, View
@@ -123,7 +126,9 @@ class Searcher:
         parts = self._parts(where, only_ids, exclude_ids)
         codes = any(part.view.segment.codec is not None for part in parts)
         chosen = plan(params, int(k), vectors=sum(part.vectors for part in parts), codes=codes)
-        return self._hits(_map_queries(lambda q, n: _answer(q, parts, chosen, n), matrices, params.threads), passages)
+        usual = math.inf if chosen.scan else self._usual_length
+        answer = lambda query_QD, threads: _answer(_Query(query_QD, usual, threads), parts, chosen)  # noqa: E731
+        return self._hits(_map_queries(answer, matrices, params.threads), passages)
 
     def ids(self) -> list[str]:
         """The ids of all items, in the order in which they are stored."""
@@ -162,6 +167,12 @@ class Searcher:
         """An item's vectors as they are stored, decompressed: (n, D) float32.  Raises UnknownId."""
         view, row = self._found(item_id)
         return view.segment.vectors(row)
+
+    @lazy
+    def _usual_length(self) -> float:
+        """Up to which mean length of its residuals an item is like the others."""
+        lengths = [view.segment.residual_lengths for view in self._snapshot.views if view.segment.codec]
+        return usual_length(np.concatenate(lengths)) if lengths else math.inf
 
     def _found(self, item_id: str) -> tuple[View, int]:
         found = self._snapshot.find(checked_id(item_id))
@@ -204,10 +215,14 @@ class Searcher:
 
 
 class _Query:
-    """One query's rows, and what each codec makes of them once: rotated, merged, scored with the centroids."""
+    """One query's rows, and what each codec makes of them once: rotated, merged, scored with the centroids.
 
-    def __init__(self, query_QD: np.ndarray, threads: int) -> None:
+    usual: the mean length of residuals beyond which an item is unlike the others (see `flmr.index.far`).
+    """
+
+    def __init__(self, query_QD: np.ndarray, usual: float, threads: int) -> None:
         self._query_QD = query_QD
+        self._usual = usual
         self._threads = threads
         self._rotated: dict[int, np.ndarray] = {}
         self._tables: dict[int, Table] = {}
@@ -219,7 +234,7 @@ class _Query:
         )
 
     def probe(self, part: Part, nprobe: int) -> Part:
-        """What of a part is in the lists that the query's rows probe; all of it where its segment has no lists."""
+        """What of a part is far or in the lists that the query's rows probe; all where its segment has no lists."""
         segment = part.view.segment
         if segment.codec is None:
             return part
@@ -227,14 +242,22 @@ class _Query:
         scores_QK = np.ascontiguousarray(scores.transpose(0, 2, 1)).reshape(-1, scores.shape[1])
         rows = len(self._table(segment.codec).rows_MD)
         found = segment.candidates(scores_QK[:rows], nprobe=nprobe, threads=self._threads)
-        return part if found is None else _restricted(part, found)
+        if found is None:
+            return part
+        far = np.flatnonzero(segment.residual_lengths > self._usual).astype(np.uint32)
+        return _restricted(part, np.union1d(found, far) if len(far) else found)
 
     def rough(self, part: Part) -> Scored:
-        """Scores from codes alone."""
+        """Scores from codes alone, those of items that are far raised."""
         segment = part.view.segment
         if segment.codec is None:
             return Scored(part, np.full(part.items, -np.inf, np.float32))
-        return Scored(part, segment.rough(self._table(segment.codec), part.rows, threads=self._threads))
+        table = self._table(segment.codec)
+        scores = segment.rough(table, part.rows, threads=self._threads)
+        lengths = segment.residual_lengths if part.rows is None else segment.residual_lengths[part.rows]
+        norms = float(np.linalg.norm(table.rows_MD.astype(np.float64), axis=1).sum())
+        scores += norms * np.maximum(lengths - np.float32(self._usual), 0)
+        return Scored(part, scores)
 
     def estimate(self, part: Part) -> Scored:
         """About the scores."""
@@ -265,9 +288,8 @@ class _Query:
         return self._tables[id(codec)]
 
 
-def _answer(query_QD: np.ndarray, parts: list[Part], chosen: Plan, threads: int) -> list[Found]:
+def _answer(query: _Query, parts: list[Part], chosen: Plan) -> list[Found]:
     """probe -> rough -> estimate -> score -> topk: best first."""
-    query = _Query(query_QD, threads)
     if not chosen.scan:
         parts = _finalists(query, parts, chosen)
     return _best([query.score(part) for part in parts], chosen.k)

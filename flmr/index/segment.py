@@ -13,6 +13,7 @@ import numpy as np
 
 from flmr.errors import CorruptIndex, InvalidInput
 from flmr.index.codec import Codec
+from flmr.index.far import mean_lengths
 from flmr.index.format import (
     CODES,
     IDS,
@@ -90,6 +91,13 @@ class Segment:
         """Its codes as the ops read them."""
         arrays = self._arrays
         return Coded(self.offsets, arrays[CODES], arrays[RESIDUALS], arrays[SCALES])
+
+    @lazy
+    def residual_lengths(self) -> np.ndarray:
+        """How long the residuals of each item are on average, (N,) float32; 0 where it has none."""
+        if self.codec is None:
+            return np.zeros(len(self), np.float32)
+        return mean_lengths(self.codec, self._arrays[SCALES], self.offsets)
 
     def candidates(self, centroid_scores_QK: np.ndarray, *, nprobe: int, threads: int | None) -> np.ndarray | None:
         """Items in the lists that the query's rows probe: uint32, ascending; None where it has no lists."""
