@@ -10,6 +10,7 @@
 //   fuzz --overrun | --race     do what the sanitizer is there for, to prove that it would see it
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -648,11 +649,16 @@ int overrun() {
   return 0;
 }
 
-// Lets the workers of one call add to a plain number.
+// Lets two workers of one call add to a plain number, neither before the other has begun.
 int race() {
   int64_t total = 0;
-  flmr::share(100000, 4, [&](flmr::Units& units) {
-    for (int64_t unit; units.take(unit);) total += unit;
+  std::atomic<int> begun{0};
+  flmr::share(2, 2, [&](flmr::Units& units) {
+    for (int64_t unit; units.take(unit);) {
+      begun.fetch_add(1, std::memory_order_relaxed);
+      while (begun.load(std::memory_order_relaxed) < 2) std::this_thread::yield();
+      for (int i = 0; i < 1000; ++i) total += unit + i;
+    }
   });
   std::printf("%lld\n", static_cast<long long>(total));
   return 0;

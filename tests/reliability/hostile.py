@@ -174,7 +174,9 @@ def _changed_table(rng: np.random.Generator, data: bytes) -> bytes:
     fields = [pa.field(key, kind, nullable=key != "id" or way == 4) for key in columns]
     if way != 4 and "id" in columns:
         columns["id"] = [value or "" for value in columns["id"]]
-    values = [[v if v is None or way != 3 else v.encode("utf-8", "replace") for v in c] for c in columns.values()]
+    if way == 3:
+        columns = {key: [_as_bytes(value) for value in values] for key, values in columns.items()}
+    values = columns.values()
     arrays = [pa.array(column, kind) for column in values]
     sink = io.BytesIO()
     rows = int(rng.choice([1, 7, 256]))
@@ -182,6 +184,10 @@ def _changed_table(rng: np.random.Generator, data: bytes) -> bytes:
         pa.table(arrays, schema=pa.schema(fields)), sink, row_group_size=rows, store_schema=False
     )
     return sink.getvalue()
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode("utf-8", "replace") if isinstance(value, str) else value  # bytes since an earlier change
 
 
 def _changed_bytes(rng: np.random.Generator, data: bytes) -> bytes:
