@@ -19,6 +19,7 @@ import numpy as np
 from flmr.index.codec import Codec
 from flmr.ops.coded import USUAL_WHOLE
 
+LONGEST = 1e7  # 8,192 dims of 65,504 are shorter; more only where the scales are damaged
 ROWS_AT_ONCE = 1 << 22
 # Usual lengths end three standard deviations above the middle; for a Gaussian the upper quartile is 0.674 of one above.
 SPREADS = 3 / 0.674
@@ -32,7 +33,9 @@ def mean_lengths(codec: Codec, scales_T: np.ndarray, offsets_N1: np.ndarray) -> 
     Offsets that cannot be give numbers that mean nothing.
     """
     level = USUAL_WHOLE if codec.nbits == 8 else math.sqrt(np.square(codec.levels, dtype=np.float64).mean())
-    lengths = (level * math.sqrt(codec.dim) * codec.scale_table).astype(np.float32)
+    lengths = np.minimum(level * math.sqrt(codec.dim) * codec.scale_table.astype(np.float64), LONGEST).astype(
+        np.float32
+    )
     places_N1 = np.clip(np.maximum.accumulate(offsets_N1), 0, len(scales_T))
     means_N = np.zeros(len(offsets_N1) - 1, np.float32)
     step = max(1, ROWS_AT_ONCE * len(means_N) // max(1, len(scales_T)))  # items

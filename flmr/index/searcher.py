@@ -34,7 +34,7 @@ from flmr.ops.topk import best_rows, topk
 from flmr.records import Hit, MultiVectors, Passage
 
 MAX_QUERY_VALUE = 1e24  # 65,535 rows x 8,192 dims x 65,504 x 1e24 still fits float32
-
+MAX_QUERY_NORM = 1e31  # of 65,535 such rows of 8,192 dims; more only where the rotation is damaged
 
 Found = tuple[float, str, View, int]  # score, id, segment's view, row
 
@@ -256,7 +256,7 @@ class _Query:
         scores = segment.rough(table, part.rows, threads=self._threads)
         lengths = segment.residual_lengths if part.rows is None else segment.residual_lengths[part.rows]
         norms = float(np.linalg.norm(table.rows_MD.astype(np.float64), axis=1).sum())
-        scores += norms * np.maximum(lengths - np.float32(self._usual), 0)
+        scores += min(norms, MAX_QUERY_NORM) * np.maximum(lengths - np.float32(self._usual), 0)
         return Scored(part, scores)
 
     def estimate(self, part: Part) -> Scored:
