@@ -286,7 +286,7 @@ class _Run:
 
 
 def _check_ranks(model: Any, stage: TrainRecipe, ranks: Ranks) -> None:
-    normalises = any(hasattr(layer, "momentum") for layer in model.query_vision_encoder.modules())
+    normalises = any(hasattr(layer, "momentum") for layer in model.modules())
     if ranks.world > 1 and stage.learning_rate_vision and model.config.use_vision_encoder and normalises:
         raise InvalidRecipe(
             f"stage {stage.name!r} moves a vision tower with batch normalisation, whose averages each of"
