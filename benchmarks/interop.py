@@ -155,7 +155,7 @@ def _pylate_former(folder: Path, data: DataSet, queries: dict[str, np.ndarray], 
 def _pylate_plaid(
     folder: Path, data: DataSet, queries: dict[str, np.ndarray], nbits: int, **options: Any
 ) -> dict[str, Answers]:
-    """Documents have ids of their own, and every tenth is removed again."""
+    """Documents have ids of their own, and every tenth is removed again, where that does not fail within PyLate."""
     import torch
     from pylate import indexes
 
@@ -167,10 +167,16 @@ def _pylate_plaid(
     documents = [document.astype(np.float32) for document in data.documents_of(range(data.documents))]
     ids = [f"document {number}" for number in range(len(documents))]
     index.add_documents(documents_ids=ids, documents_embeddings=documents)
-    index.remove_documents(ids[::10])
-    every = 1 << 17  # more lists and candidates than there are
-    wide = {"n_ivf_probe": 4096, "n_full_scores": every} if options else {"ncells": 4096, "ndocs": every}
-    asked = {"default": index, "widest": indexes.PLAID(**place, **wide)}
+    if options:
+        index.remove_documents(ids[::10])
+    asked = {"default": index}
+    if options:
+        lists = len(np.load(folder / "fast_plaid_index" / "centroids.npy"))
+        asked["widest"] = indexes.PLAID(**place, n_ivf_probe=lists, n_full_scores=4 * data.documents)
+    else:
+        lists = len(torch.load(folder / "centroids.pt", weights_only=True))
+        wide = {"ncells": lists, "centroid_score_threshold": -1.0, "ndocs": 4 * data.documents}
+        asked["widest"] = indexes.PLAID(**place, **wide)
     return {
         name: {
             setting: [[hit["id"] for hit in hits] for hits in one(queries_BQD, k=K)] for setting, one in asked.items()
@@ -185,7 +191,8 @@ def _pylate_voyager(folder: Path, data: DataSet, queries: dict[str, np.ndarray],
 
     index = indexes.Voyager(index_folder=str(folder.parent), index_name=folder.name, override=True)
     ids = [f"document {number}" for number in range(data.documents)]
-    index.add_documents(documents_ids=ids, documents_embeddings=data.documents_of(range(data.documents)))
+    documents = [document.astype(np.float32) for document in data.documents_of(range(data.documents))]
+    index.add_documents(documents_ids=ids, documents_embeddings=documents)
     own = [np.array(document, np.float32) for document in index.get_documents_embeddings([ids])[0]]
     own_TD = np.concatenate(own)
     return {
