@@ -16,7 +16,7 @@ from flmr.model.flmr import FLMRModelForRetrieval
 from flmr.ops.maxsim import maxsim
 from flmr.train import train
 from flmr.train.losses import in_batch_loss
-from flmr.train.ranks import SharedRows, join_ranks
+from flmr.train.ranks import Ranks, SharedRows, joined_ranks
 
 
 def start_two(*arguments: object) -> list[subprocess.Popen[str]]:
@@ -50,9 +50,8 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
             process.kill()
 
 
-def golden(case: Path, out: Path) -> None:
+def golden(case: Path, out: Path, ranks: Ranks) -> None:
     """The published loss over the rows of both processes, by the way that a training step goes."""
-    ranks = join_ranks(torch.device("cpu"))
     inputs = load_file(case / "inputs.safetensors")
     model = FLMRModelForRetrieval.from_pretrained(case).eval()
 
@@ -94,7 +93,8 @@ def golden(case: Path, out: Path) -> None:
 def main(what: str, first: str, out: str) -> None:
     torch.set_num_threads(1)
     if what == "golden":
-        golden(Path(first), Path(out))
+        with joined_ranks(torch.device("cpu")) as ranks:
+            golden(Path(first), Path(out), ranks)
     else:
         train(first, out=out, progress=False, resume=Path(out).exists())
 

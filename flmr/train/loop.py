@@ -28,7 +28,7 @@ from flmr.train.contrastive import contrastive_step
 from flmr.train.curve import draw_curve, require_matplotlib
 from flmr.train.dataset import TrainingData, choose_candidates, load_data
 from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning_rates
-from flmr.train.ranks import Ranks, join_ranks
+from flmr.train.ranks import Ranks, joined_ranks
 from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
 from flmr.train.recompute import recomputing
 from flmr.train.stage import Prepared, ReadyStage, prepare, ready_stage
@@ -76,9 +76,11 @@ def train(
     recipe_path = Path(recipe_path)
     recipe = load_training_recipe(recipe_path)
     require_matplotlib()
-    ranks = join_ranks(choose_device(recipe.device))
-    folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe_path.stem, writes=ranks.is_first)
-    with reporting(progress if ranks.is_first else False) as tick, contextlib.closing(folder):
+    with contextlib.ExitStack() as stack:
+        ranks = stack.enter_context(joined_ranks(choose_device(recipe.device)))
+        folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe_path.stem, writes=ranks.is_first)
+        tick = stack.enter_context(reporting(progress if ranks.is_first else False))
+        stack.enter_context(contextlib.closing(folder))
         state = ranks.first(lambda: folder.open(recipe_path, recipe, resume=resume))
         finished = folder.read_result()
         if finished is not None:

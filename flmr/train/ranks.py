@@ -9,8 +9,9 @@ nothing and needs no accelerate.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -134,16 +135,30 @@ class SharedRows:
             torch.autograd.backward(self._own_TD, grad_TD[self._first : self._first + len(self._own_TD)])
 
 
-def join_ranks(device: torch.device) -> Ranks:
-    """Meet the other processes that a launcher has started; raises MissingExtra where accelerate is needed."""
+@contextlib.contextmanager
+def joined_ranks(device: torch.device) -> Iterator[Ranks]:
+    """This process among those that a launcher has started, until the block ends; raises MissingExtra.
+
+    A group that was there before stays.  One that was made here ends here, once all have come to their end: left to the
+    end of the interpreter, a thread of it may outlive what it works on and abort the process.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Ranks(device)
+        yield Ranks(device)
+        return
     try:
         from accelerate import PartialState
     except ImportError:
         raise MissingExtra("several processes need accelerate: pip install 'flmr[train]'") from None
+    ours = not distributed.is_initialized()
     state = PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
-    return Ranks(state.device, state.process_index, state.num_processes)
+    try:
+        yield Ranks(state.device, state.process_index, state.num_processes)
+        if ours:
+            distributed.barrier()
+    finally:
+        if ours:
+            distributed.destroy_process_group()
+            PartialState._reset_state()
 
 
 def reports() -> bool:

@@ -18,7 +18,7 @@ from train_rank import finish, start_two
 from flmr.errors import MissingExtra
 from flmr.model.flmr.new_checkpoint import load_checkpoint
 from flmr.train import train
-from flmr.train.ranks import Ranks, join_ranks
+from flmr.train.ranks import Ranks, joined_ranks
 
 pytest.importorskip("accelerate")
 Write = Callable[..., Path]
@@ -43,7 +43,6 @@ def test_loss_and_gradients_of_two_processes_equal_the_published(shared: Path, t
             torch.testing.assert_close(found, expected[name], atol=2e-5, rtol=1e-4, msg=name)
 
 
-@pytest.mark.slow  # a process may end with an abort after its work is done (gloo's threads)
 def test_two_processes_go_the_way_of_one(world: Path, write_recipe: Write) -> None:
     recipe = write_recipe(*STILL, extra="negatives = [{ count = 1 }]")
     processes = start_two("train", recipe, world / "two")
@@ -82,5 +81,5 @@ def test_shares_hold_everything_once() -> None:
 def test_several_processes_without_accelerate_are_told_what_to_install(monkeypatch: Any) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(MissingExtra, match=r"flmr\[train\]"):
-        join_ranks(torch.device("cpu"))
+    with pytest.raises(MissingExtra, match=r"flmr\[train\]"), joined_ranks(torch.device("cpu")):
+        pass
