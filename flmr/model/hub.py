@@ -11,7 +11,7 @@ from typing import Any
 
 from flmr.errors import NotAvailable
 
-CHECKPOINT_FILES = ("*.json", "*.safetensors", "*/*.json", "*/vocab.txt")
+CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.txt", "*.metadata", "*/*.json", "*/vocab.txt")
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 

@@ -16,18 +16,18 @@ BUNDLED = "bundled"
 
 
 def load_encoder(name_or_path: str | Path, *, device: str | None = None, batch_size: int = 32) -> Encoder:
-    """The encoder of a checkpoint folder in the published FLMR layout, of a hub name, or "bundled".
+    """The encoder of a checkpoint folder (published FLMR layout, or colbert-ai's), of a hub name, or "bundled".
 
     device: "cpu", "cuda", ...; by default a GPU where there is one.  What is local is loaded without any attempt on the
-    network.  Raises NotAvailable where it is neither local nor reachable, CheckpointError where it is no FLMR
-    checkpoint or not a whole one.
+    network.  Raises NotAvailable where it is neither local nor reachable, CheckpointError where it is in
+    no known layout or not a whole one.
     """
     name, folder = _find(name_or_path)
     layout = _layout(folder)
-    if layout != "flmr":
+    if layout not in ("flmr", "colbert"):
         raise CheckpointError(
-            f"{str(folder)!r} holds {layout}; only checkpoints in the published FLMR layout are read "
-            "(config.json with model_type 'flmr', weights, query_tokenizer/, context_tokenizer/)"
+            f"{str(folder)!r} holds {layout}; checkpoints in the published FLMR layout are read (config.json with "
+            "model_type 'flmr', weights, query_tokenizer/, context_tokenizer/), and those of colbert-ai over BERT"
         )
 
     from flmr.model.encoder import FLMREncoder
@@ -53,7 +53,7 @@ def _find(name_or_path: str | Path) -> tuple[str, Path]:
 
 
 def _layout(folder: Path) -> str:
-    """What a folder holds: "flmr", or other words for an error message."""
+    """What a folder holds: "flmr", "colbert", or other words for an error message."""
     names = {path.name for path in folder.iterdir()}
     if "open_clip_config.json" in names:
         return "an open_clip model"
@@ -67,6 +67,6 @@ def _layout(folder: Path) -> str:
         return f"a config.json that cannot be read ({error})"
     if model_type == "flmr":
         return "flmr"
-    if "artifact.metadata" in names:
-        return "a ColBERT checkpoint"
+    if "artifact.metadata" in names or "HF_ColBERT" in (architectures or ()):
+        return "colbert"
     return f"a {model_type!r} model ({', '.join(architectures or ['no architecture named'])})"

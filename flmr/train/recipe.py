@@ -22,7 +22,7 @@ from flmr.recipe import from_table, load_recipe
 class ModelRecipe:
     """Where the model comes from: a checkpoint to start from, or towers and the settings that join them.
 
-    start: a checkpoint folder; nothing else of this table is read then.
+    start: a checkpoint folder, also one of colbert-ai; nothing else of this table is read then.
     text_tower: a folder with a BERT-layout model and its vocab.txt, or an installed Python package that carries one in
     its folder `model`; "" builds one from `text_config` with random weights.
     text_config: fields of FLMRTextConfig; beside a text_tower those that shall differ from its own, such as

@@ -117,7 +117,7 @@ def test_bundled_is_the_folder_in_the_package(
         ({}, "no config.json"),
         ({"config.json": "{"}, "cannot be read"),
         ({"config.json": json.dumps({"model_type": "clip", "architectures": ["CLIPModel"]})}, "'clip' model"),
-        ({"config.json": '{"model_type": "bert"}', "artifact.metadata": "{}"}, "a ColBERT checkpoint"),
+        ({"config.json": '{"model_type": "bert"}'}, "'bert' model"),
         ({"open_clip_config.json": "{}"}, "an open_clip model"),
     ],
 )

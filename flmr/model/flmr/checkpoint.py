@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,13 @@ def canonical_state(model: torch.nn.Module, config: FLMRConfig) -> dict[str, tor
     return {name: state[name] for name in sorted(name for name in state if name)}
 
 
-def load_weights(model: torch.nn.Module, config: FLMRConfig, folder: Path) -> torch.dtype:
+def load_weights(
+    model: torch.nn.Module, config: FLMRConfig, folder: Path, *, rename: Callable[[str], str] = str
+) -> torch.dtype:
     """Copy the weights of a folder into the model, one after another; returns the type that they were stored in.
 
-    Raises CheckpointError naming every missing, unexpected, misshapen or contradictory weight.
+    rename: from the name in another layout to the published one.  Raises CheckpointError naming every missing,
+    unexpected, misshapen or contradictory weight.
     """
     expected = canonical_state(model, config)
     stored: torch.dtype | None = None
@@ -66,7 +69,7 @@ def load_weights(model: torch.nn.Module, config: FLMRConfig, folder: Path) -> to
     problems: list[str] = []
     with torch.no_grad():
         for name, tensor in read_tensors(folder):
-            own = canonical_name(name, config)
+            own = canonical_name(rename(name), config)
             if own is None:
                 continue
             if own not in expected:

@@ -87,18 +87,22 @@ def _tokenizer(folder: Path, given: Any, config: FLMRConfig) -> Any:
     tokenizer = own if given is None else given
     if tokenizer is None:
         return None
-    pieces, size = tokenizer.word_pieces(), config.text_config.vocab_size
-    if own is not None and pieces != own.word_pieces():
+    if own is not None and tokenizer.word_pieces() != own.word_pieces():
         raise InvalidInput(
-            f"{folder.name} has {len(pieces)} word pieces, which are not those that the model was trained with; load it"
-            f" from {str(folder)!r}"
+            f"{folder.name} has {len(tokenizer.word_pieces())} word pieces, which are not those that the model was"
+            f" trained with; load it from {str(folder)!r}"
         )
-    if len(pieces) > size:
-        raise CheckpointError(
-            f"{folder.name} has {len(pieces)} word pieces but the text tower knows {size}; take the tokenizer of the"
-            " same checkpoint"
-        )
+    check_vocabulary(tokenizer, config, folder.name)
     return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, config: FLMRConfig, name: str) -> None:
+    """Raise CheckpointError where a tokenizer has more word pieces than the text tower knows."""
+    count, size = len(tokenizer.word_pieces()), config.text_config.vocab_size
+    if count > size:
+        raise CheckpointError(
+            f"{name} has {count} word pieces but the text tower knows {size}; take the tokenizer of the same checkpoint"
+        )
 
 
 def _override(config: FLMRConfig, arguments: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import torch
 
 from flmr.errors import CheckpointError, InvalidInput
 from flmr.model.flmr.checkpoint import read_tensors
+from flmr.model.flmr.colbert import is_colbert, load_colbert
 from flmr.model.flmr.config import FLMRConfig, FLMRTextConfig
 from flmr.model.flmr.mobilenet import load_mobilenet_v2
 from flmr.model.flmr.model import FLMRModelForRetrieval
@@ -60,8 +61,13 @@ def save_checkpoint(
 def load_checkpoint(
     folder: str | Path,
 ) -> tuple[FLMRModelForRetrieval, FLMRQueryEncoderTokenizer, FLMRContextEncoderTokenizer]:
-    """The model (float32, evaluation mode, CPU) and its tokenizers.  Raises CheckpointError."""
+    """The model (float32, evaluation mode, CPU) and its tokenizers, also of a folder in colbert-ai's layout.
+
+    Raises CheckpointError.
+    """
     folder = Path(folder)
+    if is_colbert(folder):
+        return load_colbert(folder)
     for part in ("config.json", "query_tokenizer", "context_tokenizer"):
         if not (folder / part).exists():
             raise CheckpointError(f"{str(folder)!r} holds no {part}; it is not a checkpoint in the published layout")

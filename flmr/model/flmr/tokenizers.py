@@ -135,9 +135,9 @@ class _SidedTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
         folder = checkpoint_folder(pretrained_model_name_or_path, files=files, needs=files[:2], **hub) / subfolder
         if not folder.is_dir():
             raise CheckpointError(f"no tokenizer folder {subfolder!r} in {str(pretrained_model_name_or_path)!r}")
-        settings = _read_json(folder / "tokenizer_config.json")
+        settings = read_json(folder / "tokenizer_config.json")
         added = {entry["content"]: int(id_) for id_, entry in settings.get("added_tokens_decoder", {}).items()}
-        added |= _read_json(folder / "added_tokens.json")
+        added |= read_json(folder / "added_tokens.json")
         return cls(
             vocab=read_vocab(folder),
             added_tokens=added,
@@ -246,7 +246,7 @@ def read_vocab(folder: str | Path) -> dict[str, int]:
     folder = Path(folder)
     if (folder / "vocab.txt").is_file():
         return _read_vocab_txt(folder / "vocab.txt")
-    model = _read_json(folder / "tokenizer.json").get("model", {})
+    model = read_json(folder / "tokenizer.json").get("model", {})
     if model.get("type") == "WordPiece" and isinstance(model.get("vocab"), dict):
         return {str(token): int(id_) for token, id_ in model["vocab"].items()}
     raise CheckpointError(f"tokenizer folder {str(folder)!r} holds neither vocab.txt nor a WordPiece tokenizer.json")
@@ -294,7 +294,8 @@ def _read_vocab_txt(path: Path) -> dict[str, int]:
     return vocab
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, {} where there is no file.  Raises CheckpointError."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
