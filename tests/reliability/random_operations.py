@@ -154,8 +154,9 @@ class Life:
         scores = dict(zip(allowed, maxsim_scores(query, [self.stored[i] for i in allowed]).tolist(), strict=True))
         k = int(self.rng.integers(1, MOST_ITEMS))
         best = sorted(scores.values(), reverse=True)[:k]
+        filters: dict[str, Any] = {"where": where, "only_ids": only, "exclude_ids": exclude}
         for params in (SearchParams(exact=True), SearchParams(), SearchParams(nprobe=10_000, candidates=10_000)):
-            hits = self.ix.search(query, k, params=params, where=where, only_ids=only, exclude_ids=exclude)[0]
+            hits = self.ix.search(query, k, params=params, **filters)[0]
             assert len(hits) == len(best), (params, len(hits), len(best))
             assert {hit.id for hit in hits} <= set(allowed)
             assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
@@ -164,6 +165,9 @@ class Life:
                     params,
                     hit,
                 )
+        few = self.ix.search(query, k, params=SearchParams(candidates=1), **filters)[0]
+        assert {hit.id for hit in few} <= set(allowed) and len(few) == len(best)
+        assert all(abs(hit.score - scores[hit.id]) < TOLERANCE for hit in few)
 
     def see(self) -> None:
         """Everything that is committed, and how it is stored."""

@@ -31,9 +31,14 @@ def passage(number: int) -> Passage:
     return Passage(f"p{number}", f"text {number}", "title" if number % 3 else "", meta={"n": number})
 
 
+def far_item(rows: int) -> np.ndarray:
+    """Rows that lie far from every centroid."""
+    return 3 * np.random.default_rng(4).standard_normal((rows, DIM)).astype(np.float32)
+
+
 def compressed(path: Path) -> None:
-    """Two segments with codes, lists, kept vectors and passages; some items deleted, some without rows."""
-    items = clustered_items(40, DIM, rows=(0, 5))
+    """Two segments with codes, lists, kept vectors and passages; some items deleted, some without rows, one far."""
+    items = [*clustered_items(39, DIM, rows=(0, 5)), far_item(3)]
     with (
         lists_from(1),
         Index.create(
@@ -46,8 +51,8 @@ def compressed(path: Path) -> None:
 
 
 def codes_only(path: Path) -> None:
-    """Two segments of codes, nothing beside them."""
-    items = clustered_items(60, DIM, rows=(1, 9), seed=2)
+    """Two segments of codes, nothing beside them; one item is far."""
+    items = [*clustered_items(59, DIM, rows=(1, 9), seed=2), far_item(9)]
     with Index.create(path, items[:50], [f"p{i}" for i in range(50)], nbits=4, storage=Unsynced()) as ix:
         ix.add(items[50:], [f"p{i}" for i in range(50, 60)])
         ix.commit()

@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from reliability import memory
+from reliability.samples import codes_only, compressed
+
+from flmr import Index
 
 TESTS = ROOT / "tests"
 PATH = os.pathsep.join(
@@ -37,6 +42,16 @@ def run_campaign(name: str, *options: object, folder: Path) -> dict[str, Any]:
     figures: dict[str, Any] = json.loads(done.stdout)
     assert figures["failures"] == []
     return figures
+
+
+@pytest.mark.parametrize("build, far", [(compressed, "p39"), (codes_only, "p59")])
+def test_the_samples_have_an_item_that_is_far(build: Callable[[Path], None], far: str, tmp_path: Path) -> None:
+    build(tmp_path / "ix")
+    with Index.open(tmp_path / "ix") as ix:
+        searcher = ix.searcher()
+        last = searcher.snapshot.views[-1].segment
+        beyond = np.flatnonzero(last.residual_lengths > searcher._usual_length)
+        assert [last.ids[row] for row in beyond.tolist()] == [far]
 
 
 def test_writers_that_are_killed_leave_the_old_or_the_new_state(tmp_path: Path) -> None:
