@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -417,15 +416,13 @@ def test_process_exit_codes_and_streams(kb: Path) -> None:
 
 
 def test_help_is_instant_and_names_every_verb() -> None:
-    started = time.perf_counter()
     done = run_flmr(["--help"])
-    seconds = time.perf_counter() - started
     assert done.returncode == 0
     verbs = ("demo", "sample", "index", "add", "delete", "merge", "info", "verify", "search", "explain", "evaluate")
     assert all(f" {verb} " in done.stdout for verb in (*verbs, "train"))
     code = "import sys, flmr.cli; print(sorted(sys.modules.keys() & {'numpy', 'torch', 'pyarrow', 'PIL'}))"
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert heavy.stdout.strip() == "[]", f"flmr.cli imports {heavy.stdout} at the top; help took {seconds:.2f} s"
+    assert heavy.stdout.strip() == "[]", f"flmr.cli imports {heavy.stdout} at the top"
 
 
 def test_closed_pipe_is_quiet(kb: Path) -> None:
@@ -436,7 +433,7 @@ def test_closed_pipe_is_quiet(kb: Path) -> None:
 
 def test_interrupt_is_one_line_and_exit_130(tmp_path: Path) -> None:
     pipe = tmp_path / "p.jsonl"
-    os.mkfifo(pipe)  # reading it waits for ever, as a long build would
+    os.mkfifo(pipe)  # reading it waits for whoever writes, as a long build would
     process = subprocess.Popen(
         [sys.executable, "-m", "flmr", "evaluate", str(tmp_path), "--recipe", str(pipe)],
         stdout=subprocess.PIPE,
@@ -446,9 +443,9 @@ def test_interrupt_is_one_line_and_exit_130(tmp_path: Path) -> None:
         # What a shell starts in the background ignores interrupts, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    with pipe.open("w"):  # returns once it is being read
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
     assert (process.returncode, out, err) == (130, "", "flmr: interrupted\n")
 
 

@@ -221,10 +221,10 @@ def test_a_bomb_is_refused_from_its_header_without_memory_or_time(tmp_path: Path
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
     load_image(Image.new("RGB", (1, 1)))  # Pillow is imported
-    before_kb, start_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before_kb, start_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(UnreadableImage, match="900000000"):
         load_image(path)
-    assert time.monotonic() - start_s < 0.5
+    assert time.process_time() - start_s < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 20_000
 
 

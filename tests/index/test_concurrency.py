@@ -36,7 +36,7 @@ def check(ix: Index, query: np.ndarray) -> int:
 def write(path: Path, until: float) -> int:
     generation = 1
     with Index.open(path) as ix:
-        while time.monotonic() < until:
+        while generation == 1 or time.monotonic() < until:
             generation += 1
             ix.delete(ids_of(generation - 1))
             ix.add(items_of(generation), ids_of(generation))
@@ -54,7 +54,7 @@ sys.path.insert(0, "tests")
 from index.test_concurrency import check
 from flmr import Index
 until, last, count = time.monotonic() + float(sys.argv[2]), 0, 0
-while time.monotonic() < until:
+while not count or time.monotonic() < until:
     with Index.open(sys.argv[1]) as ix:
         generation = check(ix, np.ones((1, 4), np.float32))
         assert generation >= last
@@ -83,7 +83,7 @@ def test_readers_see_only_committed_states_while_a_writer_writes(tmp_path: Path)
         last = 0
         try:
             with Index.open(path) as ix:
-                while time.monotonic() < until:
+                while not counts[number] or time.monotonic() < until:
                     ix.refresh()
                     generation = check(ix, query)
                     assert generation >= last
@@ -99,9 +99,8 @@ def test_readers_see_only_committed_states_while_a_writer_writes(tmp_path: Path)
         thread.join()
     assert errors == []
     for process in processes:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=300)
         assert process.returncode == 0 and int(output) > 0
-    assert written > 0 and min(counts) > 0
     with Index.open(path) as ix:
         assert check(ix, query) == written and ix.verify() == []
 

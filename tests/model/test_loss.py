@@ -91,7 +91,7 @@ def two_ranks(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
     with subprocess.Popen([sys.executable, script, "1", case, folder], env=environment) as other:
         try:
             runpy.run_path(str(script))["main"](0, case, folder)
-            assert other.wait(timeout=60) == 0
+            assert other.wait(timeout=300) == 0
         finally:
             other.kill()
     return [load_file(folder / f"rank{rank}.safetensors") for rank in range(2)]

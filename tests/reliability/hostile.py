@@ -242,6 +242,8 @@ class Watch:
     def __init__(self) -> None:
         self.folder = ""
         self.seen: list[str] = []
+        installed = map(os.path.realpath, (sys.prefix, sys.base_prefix))
+        self._known = (*installed, "/proc/", "/dev/")  # modules are loaded when they are first needed
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -252,7 +254,7 @@ class Watch:
             if not isinstance(path, str | bytes | os.PathLike):
                 return
             real = os.path.realpath(os.fsdecode(path))
-            if not real.startswith((self.folder, "/proc/", "/dev/", sys.prefix, sys.base_prefix)):
+            if not real.startswith((self.folder, *self._known)):
                 self.seen.append(f"{event} {real}")
         elif event.startswith(("pickle.", "subprocess.", "os.system", "os.exec", "socket.", "ctypes.dlopen")):
             self.seen.append(f"{event} {arguments!r}"[:200])

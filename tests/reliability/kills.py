@@ -37,7 +37,7 @@ KILLS_A_LIFE = 40  # then a new folder, with the next settings
 UNTOUCHED = 6  # of so many writers one is left alone: it measures, and must leave nothing behind
 OPERATIONS = ("overwrite", "add", "add", "delete", "update", "merge", "mixed")
 MOST_ITEMS = 60
-TIMEOUT_S = 60.0
+PATIENCE_S = 60.0
 
 Change = tuple[str, State, list[str]]  # operation, items that it brings, ids that it deletes
 
@@ -182,7 +182,7 @@ class _Driver:
         if known and self._turn % UNTOUCHED:
             time.sleep(float(self._rng.uniform(0, 1.05 * expected)))
             writer.kill()
-        ended = writer.wait(lambda: time.monotonic() - writer.started > TIMEOUT_S)
+        ended = writer.wait(PATIENCE_S)
         if ended.signal == 9:
             self.kills += 1
         elif ended.sound:
@@ -191,7 +191,7 @@ class _Driver:
         else:
             self._fail(f"{operations} {ended.why}")
             return
-        reader = run(partial(found, folder, states, settings), timeout_s=TIMEOUT_S)
+        reader = run(partial(found, folder, states, settings), patience_s=PATIENCE_S)
         if not reader.sound:
             self._fail(f"after {operations} the reader {reader.why}")
             return

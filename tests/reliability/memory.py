@@ -191,7 +191,7 @@ def campaign(*, seconds: float | None = None, count: int | None = None, seed: in
     assert count is not None and seconds is None, "this campaign is measured in MB: --count"
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch).resolve() / "ix"
-        built = run(partial(build, path, count, seed), timeout_s=10 * PATIENCE_S)
+        built = run(partial(build, path, count, seed), patience_s=10 * PATIENCE_S)
         assert built.sound, built.why
         size = sum((path / name).stat().st_size for name in files_of(path))
         failures: list[str] = []
@@ -204,7 +204,7 @@ def campaign(*, seconds: float | None = None, count: int | None = None, seed: in
 
 def quartered(path: Path, size: int, seed: int, failures: list[str]) -> dict[str, Any]:
     """The same questions with all of memory and with a quarter of the index's size: the same answers?"""
-    free = run(partial(ask, path, seed), timeout_s=PATIENCE_S)
+    free = run(partial(ask, path, seed), patience_s=PATIENCE_S)
     figures: dict[str, Any] = {}
     limit = size // QUARTER
     limited, peak, met = _confined(path, limit, lambda enter: ask(path, seed, enter))
@@ -229,7 +229,7 @@ def _confined(path: Path, limit: int, task: Callable[[Callable[[], None]], Any])
     cgroup = Cgroup(limit)
     try:
         forget(path)
-        ended = run(partial(task, cgroup.enter), timeout_s=PATIENCE_S)
+        ended = run(partial(task, cgroup.enter), patience_s=PATIENCE_S)
         return ended, cgroup.peak(), cgroup.met()
     finally:
         cgroup.close()
@@ -239,8 +239,7 @@ def sharing(path: Path, size: int, seed: int, failures: list[str]) -> dict[str, 
     """Eight processes with the index open, each having read nearly all of it: how many copies are there?"""
     barrier = multiprocessing.get_context("fork").Barrier(PROCESSES)
     children = [Child(partial(share, path, seed, barrier)) for _ in range(PROCESSES)]
-    deadline = time.monotonic() + PATIENCE_S
-    ended = [child.wait(lambda: time.monotonic() > deadline) for child in children]
+    ended = [child.wait(PATIENCE_S) for child in children]
     failures += [f"one of {PROCESSES} processes: {end.why}" for end in ended if not end.sound]
     held = [end.value for end in ended if end.sound]
     rss, pss = (sum(each[name] for each in held) for name in ("Rss", "Pss"))

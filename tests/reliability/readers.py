@@ -13,7 +13,6 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,7 @@ def read(path: Path, until: float, seed: int) -> dict[str, Any]:
             rng = np.random.default_rng((seed, number))
             held: list[Searcher] = []
             own, last = Index.open(path), 0
-            while time.monotonic() < until:
+            while not counted["answers"] or time.monotonic() < until:
                 way = int(rng.integers(4))
                 if way == 0:  # a new Index
                     own.close()
@@ -183,10 +182,9 @@ def _campaign(path: Path, seconds: float, seed: int, processes: int) -> dict[str
     forked = [Child(partial(read, path, until, seed + number)) for number in range(processes - len(spawned))]
     rival = Child(partial(compete, path, until))
     failures, commits, killed, refused = _writers(path, until)
-    late: Callable[[], bool] = lambda: time.monotonic() > until + GRACE_S  # noqa: E731
     results = []
     for number, child in enumerate([*forked, rival]):
-        ended = child.wait(late)
+        ended = child.wait(GRACE_S)
         if not ended.sound:
             failures.append(f"{'the rival' if child is rival else f'reading process {number}'} {ended.why}")
         elif child is rival:
@@ -194,7 +192,7 @@ def _campaign(path: Path, seconds: float, seed: int, processes: int) -> dict[str
         else:
             results.append(ended.value)
     for process, report in zip(spawned, reports, strict=True):
-        process.join(max(0.0, until + GRACE_S - time.monotonic()))
+        process.join(GRACE_S)
         if process.exitcode != 0:
             failures.append(f"a spawned reading process ended with {process.exitcode}")
             process.kill()
@@ -225,7 +223,7 @@ def _writers(path: Path, until: float) -> tuple[list[str], int, int, int]:
         if rest > 1.5 * WRITER_LIVES_S:
             time.sleep(WRITER_LIVES_S)
             child.kill()
-        ended = child.wait(lambda: time.monotonic() > until + GRACE_S)
+        ended = child.wait(max(0.0, until - time.monotonic()) + GRACE_S)
         if ended.sound:
             commits, refused = commits + ended.value[0], refused + ended.value[1]
         elif ended.signal == 9:

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,13 +91,14 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
 def test_run_survives_sigkill(world: Path, write_recipe: Write) -> None:
     recipe = write_recipe(("evaluate_every = 6", "evaluate_every = 0"), extra="save_every = 4")
     train(recipe, out=world / "whole", progress=False)
-    call = f"train({str(recipe)!r}, out={str(world / 'parts')!r}, progress=False)"
-    code = f"import torch; torch.set_num_threads(1); from flmr.train import train; {call}"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
-    while process.poll() is None and not (world / "parts" / "state.pt").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    code = (
+        "import os, pathlib, signal, torch\nfrom flmr.train import train\ntorch.set_num_threads(1)\n"
+        f"state = pathlib.Path({str(world / 'parts' / 'state.pt')!r})\n"
+        "def kill(stage, done, total):\n    if state.exists():\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"train({str(recipe)!r}, out={str(world / 'parts')!r}, progress=kill)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL and 0 < len(losses(world / "parts")) < 12
     train(recipe, out=world / "parts", progress=False, resume=True)
     assert losses(world / "parts") == losses(world / "whole")
 
