@@ -79,7 +79,7 @@ def _bench(options: argparse.Namespace, scratch: Path) -> Bench:
         out=options.out if options.out or quick else RESULTS,
         place=birthplace(f"python -m benchmarks.bench_search {shlex.join(sys.argv[1:])}"),
         engines=tuple(ENGINES[name] for name in options.engines or (QUICK_ENGINES if quick else ENGINES)),
-        queries={name: QUERIES[name] for name in (["q32"] if quick else options.queries)},
+        queries={name: options.num_queries or QUERIES[name] for name in (["q32"] if quick else options.queries)},
         ks=tuple(int(k) for k in options.ks),
         threads=tuple(int(count) for count in options.threads),
         all_settings=options.settings == "all",
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engines", type=_names, help=f"default all: {', '.join(ENGINES)}")
     parser.add_argument("--works", type=_names, default=list(WORKS), help=f"default {','.join(WORKS)}")
     parser.add_argument("--queries", type=_names, default=list(QUERIES))
+    parser.add_argument("--num-queries", type=int, help=f"of each; default {QUERIES}; four times as many in a batch")
     parser.add_argument("--ks", type=_names, default=["10", "100"])
     parser.add_argument("--threads", type=_names, default=["1", "2"])
     parser.add_argument("--settings", choices=["default", "all"], default="default", help="all: for the curves")

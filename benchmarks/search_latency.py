@@ -18,6 +18,7 @@ from benchmarks.search_run import Bench, leave_out
 from benchmarks.search_workers import OURS, EngineFailed, EngineProcess
 
 WARM = 3
+BATCH_FACTOR = 4  # so many times the queries that are asked one by one
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,16 @@ class Cell:
             "recall": round(recall(ids, self.truth_BK[: len(ids)], self.k), 4),
         }
 
+    def of_exact(self, ids: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """The column of what is lost by not scoring everything."""
+        return {"of_exact": round(recall(ids, np.array([one[: self.k] for one in exact]), self.k), 4)}
+
 
 def measure_search(bench: Bench, data: DataSet, threads: int, works: Sequence[str]) -> None:
     """One query at a time where `search` is among the works, all in one call where `batch` is."""
     with _opened(bench, data, threads) as processes:
         for queries, most in bench.queries.items():
-            truth_BK = read_truth(data.folder, data.name, queries)[:most]
+            truth_BK = read_truth(data.folder, data.name, queries)
             query_rows = read_queries(data.folder, queries, 0, 1).shape[1]
             for k in (k for k in bench.ks if k <= data.documents):
                 cells = [
@@ -70,9 +75,10 @@ def measure_search(bench: Bench, data: DataSet, threads: int, works: Sequence[st
                     for setting, parameters in _settings(bench, process, k).items()
                 ]
                 if "search" in works:
-                    _search_in_turn(bench, cells, len(truth_BK))
+                    _search_in_turn(bench, cells, min(most, len(truth_BK)))
                 if "batch" in works:
-                    _batch_in_turn(bench, [cell for cell in cells if cell.setting == "default"], len(truth_BK))
+                    batch = min(BATCH_FACTOR * most, len(truth_BK))
+                    _batch_in_turn(bench, [cell for cell in cells if cell.setting == "default"], batch)
 
 
 @contextmanager
@@ -121,10 +127,15 @@ def _search_in_turn(bench: Bench, cells: Sequence[Cell], count: int) -> None:
                 turns[number] = 0
                 continue
             answers.setdefault(number, []).append(answer)
+    exact = {
+        cells[number].process: kept[0]["ids"] for number, kept in answers.items() if cells[number].setting == "exact"
+    }
     for number, kept in sorted(answers.items()):
         cell = cells[number]
         cpu = spread([answer["cpu_ms"] for answer in kept])["median"]
         facts = {**cell.facts(kept[0]["ids"]), **spread_of_queries([answer["ms"] for answer in kept])}
+        if cell.process in exact:
+            facts |= cell.of_exact(kept[0]["ids"], exact[cell.process])
         bench.write("search", cell.process, cell.data, **facts, cpu_ms=cpu)
 
 

@@ -31,6 +31,7 @@ OPEN_FIGURES: tuple[tuple[str, str, Callable[[Answer], float]], ...] = (
     ("first query", "s", lambda answer: answer["first_query_s"]),
     ("open resident", "MB", lambda answer: answer["open_mb"]),
     ("open growth", "MB", lambda answer: answer["open_mb"] - answer["before_mb"]),
+    ("search resident", "MB", lambda answer: answer["searched_mb"]),
 )
 
 
@@ -63,8 +64,8 @@ def is_built(bench: Bench, engine: Engine, data: DataSet, threads: int, *, again
 
 
 def measure_open(bench: Bench, data: DataSet, threads: int) -> None:
-    """Open with nothing of the index in the page cache, in new processes."""
-    queries = next(iter(bench.queries))
+    """Open with nothing of the index in the page cache, in new processes; then ask all queries at the default."""
+    queries, count = next(iter(bench.queries.items()))
     answers: dict[str, list[Answer]] = {}
     processes: dict[str, EngineProcess] = {}
     for _ in range(bench.repeats):
@@ -72,7 +73,7 @@ def measure_open(bench: Bench, data: DataSet, threads: int) -> None:
             _forget(bench.index(engine, data))
             try:
                 with bench.start(engine, data, threads) as process:
-                    answer = process.ask("open", timeout_s=bench.build_s, queries=queries)
+                    answer = process.ask("open", timeout_s=bench.build_s, queries=queries, count=count)
             except EngineFailed as failure:
                 leave_out(data, engine, "open", failure)
                 continue

@@ -26,8 +26,9 @@ from flmr.ops import native
 class Row:
     """One figure: the median of the repeats with the least and the largest.
 
-    load: the machine's load average when it was measured.  recall: at k, against exact float32.  error: largest
-    absolute difference of a score from float64.  p95, cpu_ms: of one query.  Empty where there is no such thing.
+    load: the machine's load average when it was measured.  recall: at k, against exact float32; of_exact: against the
+    engine's own exact search of what it stores.  error: largest absolute difference of a score from float64.  p95,
+    cpu_ms: of one query.  Empty where there is no such thing.
     """
 
     work: str
@@ -49,6 +50,7 @@ class Row:
     query_rows: int | str = ""
     k: int | str = ""
     recall: float | str = ""
+    of_exact: float | str = ""
     p95: float | str = ""
     cpu_ms: float | str = ""
     error: float | str = ""
@@ -140,6 +142,7 @@ def describe(row: Row) -> str:
     how = " ".join(str(part) for part in (row.setting, row.queries, f"k={row.k}" if row.k else "") if part)
     figure = f"{row.median:g} {row.unit} [{row.least:g} {row.most:g}]"
     recalled = f" recall {row.recall:.3f}" if row.recall != "" else ""
+    recalled += f" of exact {row.of_exact:.3f}" if row.of_exact != "" else ""
     error = f" error {row.error:.2g}" if row.error != "" else ""
     return f"{where:16} {row.work:14} {row.engine:22} {how:34} {figure}{recalled}{error} {row.note}".rstrip()
 

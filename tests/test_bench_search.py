@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from benchmarks import search_targets, search_truth
 from benchmarks.search_data import DataSet, maxsim, read_queries, read_truth, recall, write_synthetic
 from benchmarks.search_report import draw, table
 from benchmarks.search_rows import COLUMNS, read, spread_of_queries
@@ -44,6 +45,28 @@ def test_truth_is_the_best_by_maxsim_document_by_document(data: DataSet) -> None
         scores = [float((query @ document.astype(np.float32).T).max(axis=1).sum()) for document in data.stream()]
         assert true[0] == int(np.argmax(scores))
         assert min(scores[i] for i in true[:10]) >= sorted(scores, reverse=True)[9] - 1e-4
+
+
+def test_truth_of_a_set_is_found_some_documents_at_a_time(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_truth, "DOCUMENTS_AT_ONCE", 7)
+    ids, scores = search_truth.truth(data, read_queries(data.folder, "q32", 0, QUERIES), threads=1)
+    assert ids.shape == scores.shape == (QUERIES, 100)
+    assert recall(ids.tolist(), read_truth(data.folder, "tiny", "q32"), 100) > 0.99
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_a_target_says_by_how_much_it_is_missed() -> None:
+    same = {"engine": "flmr 4-bit", "set": "d5k", "setting": "default", "unit": "ms"}
+    quick = {**same, "work": "search", "queries": "q32", "k": "10", "threads": "1", "recall": "0.93"}
+    rows = [{**quick, "median": "3", "least": "2.9", "most": "3.2"}]
+    rows.append({**rows[0], "engine": "colbert-ai 2-bit", "median": "6", "recall": "0.6"})
+    rows.append({**rows[0], "work": "batch", "threads": "2", "median": "2000", "unit": "queries/s"})
+    lines = search_targets.table(rows).splitlines()
+    assert (
+        "3 ms (2.9 to 3.2) at .930 | colbert-ai 2-bit 6 at .600 | **missed**: 1.50 times the limit, recall" in lines[2]
+    )
+    assert sum("not measured" in line for line in lines) == len(search_targets.TARGETS) - 2
+    assert next(line for line in lines if "a batch" in line).endswith("| met |")
 
 
 def test_maxsim_takes_the_best_row_of_each_document() -> None:
@@ -104,11 +127,13 @@ def test_quick_run_writes_a_row_with_its_birthplace_for_every_figure(tmp_path: P
     assert all(float(row["least"]) <= float(row["median"]) <= float(row["most"]) for row in rows)
     works = {row["work"] for row in rows if row["engine"] == "flmr 4-bit"}
     wanted = {"build wall", "build cpu", "build peak", "size", "open", "first query", "open resident", "open growth"}
+    wanted |= {"search resident"}
     assert works == wanted | {"search", "batch", "add 200", "delete 200"}
     exact = [row for row in rows if row["engine"] == "flmr float16" and row["work"] in ("search", "batch")]
     assert len(exact) == 6
     assert all(float(row["recall"]) > 0.99 for row in exact)
     assert not [row["note"] for row in rows if row["note"]]
+    assert all((row["of_exact"] != "") == (row["work"] == "search") for row in rows)
 
     draw(out, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
