@@ -73,8 +73,11 @@ class FLMREncoder:
     def fingerprint(self) -> str:
         """sha256 over the config's fields, the weights, the tokenizers and the default instructions; "flmr-..."."""
         digest = hashlib.sha256()
+        fields = {**own_fields(self.config), "load_cpu_extension": None, "vision_model_version": None}
+        if not fields["single_vector"]:
+            del fields["single_vector"]  # indexes from before this field keep their encoder
         settings = {
-            "config": {**own_fields(self.config), "load_cpu_extension": None, "vision_model_version": None},
+            "config": fields,
             "query": self.query_tokenizer.describe(),
             "context": self.context_tokenizer.describe(),
             "instructions": self.default_instructions,
@@ -134,7 +137,7 @@ class FLMREncoder:
                     Row("region", f"patch {i}", region=region)
                     for i, region in enumerate(patch_regions(image.size, config))
                 ]
-        return text, tuple(rows), vectors
+        return text, self._sources(rows, text), vectors
 
     def _query_tokens(self, queries: Sequence[Query], texts: Sequence[str]) -> list[Tokens]:
         length = self.query_tokenizer.query_maxlen
@@ -248,7 +251,7 @@ class FLMREncoder:
         if self.config.context_concat_output_from_text_encoder:
             ids_1L, _ = self.context_tokenizer.pad_tokens(tokens, len(tokens[0].ids))
             rows += self._text_rows(text, tokens[0], ids_1L[0], self.model.context_mask(ids_1L)[0])
-        return text, tuple(rows), vectors
+        return text, self._sources(rows, text), vectors
 
     def _has_image(self, passage: Passage) -> bool:
         return self.encodes_images and passage.image is not None
@@ -284,6 +287,10 @@ class FLMREncoder:
             for piece, span, keep in zip(pieces, spans, keep_L.tolist(), strict=True)
             if keep
         ]
+
+    def _sources(self, rows: Sequence[Row], text: str) -> tuple[Row, ...]:
+        """The rows, or the one that their mean makes, which is marked as all of the text."""
+        return (Row("text", "mean of all rows", (0, len(text))),) if self.config.single_vector else tuple(rows)
 
     def _image_rows(self) -> list[Row]:
         return [Row("image", f"image {i}") for i in range(self.config.mapping_network_prefix_length)]

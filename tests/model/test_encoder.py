@@ -87,6 +87,20 @@ def test_explained_rows_align_with_the_vectors(encoder: FLMREncoder, picture: Pa
     assert len(rows) == len(vectors) and np.abs(vectors - encoder.encode_passages([passage])[0]).max() < 2e-6
 
 
+def test_a_single_vector_is_the_mean_of_all_rows(tiny_parts: Any, picture: Path) -> None:
+    passages = [Passage("a", "a red yo-yo, it is."), Passage("b", "bird")]
+    rows_of, single = (FLMREncoder(*tiny_parts(single_vector=on), device="cpu") for on in (False, True))
+    for many, one in (
+        (rows_of.encode_queries(_queries(picture)), single.encode_queries(_queries(picture))),
+        (rows_of.encode_passages(passages), single.encode_passages(passages)),
+    ):
+        for item, mean in zip(many, one, strict=True):
+            expected = item.mean(0) / np.linalg.norm(item.mean(0))
+            assert mean.shape == (1, single.dim) and np.abs(mean[0] - expected).max() < 2e-6
+    for _, sources, vectors in (single.explain_query(_queries(picture)[0]), single.explain_passage(passages[0])):
+        assert len(sources) == len(vectors) == 1 and sources[0].label == "mean of all rows"
+
+
 def test_regions_cover_what_the_tower_sees(encoder: FLMREncoder, picture: Path) -> None:
     regions = [row.region for row in encoder.explain_query(Query("a", picture))[1] if row.region]
     # 48 x 32 becomes 24 x 16, of which the middle 16 x 16 is seen: a sixth is cut off on either side
@@ -181,6 +195,7 @@ def test_the_fingerprint_changes_with_weights_tokens_and_settings_only(tiny_part
     assert first != fingerprint(model, *tokenizers, default_instructions={**DEFAULT_INSTRUCTIONS, "text": "name"})
     assert first != fingerprint(*tiny_parts(query_maxlen=99))
     assert first != fingerprint(*tiny_parts(query_missing_image="black"))
+    assert first != fingerprint(*tiny_parts(single_vector=True))
     vocabulary = sorted(tokenizers[0].get_vocab(), key=tokenizers[0].get_vocab().__getitem__)
     vocabulary[-1] = "other"
     assert first != fingerprint(model, *new_tokenizers(vocabulary, 100, 60))

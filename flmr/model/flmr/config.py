@@ -169,6 +169,8 @@ class FLMRConfig(PretrainedConfig):  # type: ignore[misc]
     BERT fields (ours), so that a text tower of any width can be mapped to.
     query_missing_image: "none" leaves the image rows out of a query without image; "black" encodes a black picture, as
     the published pipeline does (ours; the towers themselves are the same).
+    single_vector: queries and documents are one row, the normalised mean of their rows (ours): the dense retriever of
+    the same towers, whose score is a cosine.
     """
 
     model_type = "flmr"
@@ -197,6 +199,7 @@ class FLMRConfig(PretrainedConfig):  # type: ignore[misc]
         load_cpu_extension: bool = False,
         vision_model_version: str = "openai/clip-vit-base-patch32",
         query_missing_image: str = "none",
+        single_vector: bool = False,
         **kwargs: Any,
     ) -> None:
         if query_missing_image not in ("none", "black"):
@@ -224,6 +227,7 @@ class FLMRConfig(PretrainedConfig):  # type: ignore[misc]
         self.load_cpu_extension = load_cpu_extension
         self.vision_model_version = vision_model_version
         self.query_missing_image = query_missing_image
+        self.single_vector = single_vector
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:

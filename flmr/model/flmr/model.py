@@ -100,7 +100,7 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
         *,
         patch_features: torch.Tensor | None = None,
     ) -> Any:
-        """Queries as rows [text | MLP rows | mapping rows], L2-normalised, masked rows zero.
+        """Queries as rows [text | MLP rows | mapping rows], L2-normalised, masked rows zero; one row if single_vector.
 
         input_ids, attention_mask (B, L).  pixel_values (B, 3, S, S) or (B, R, 3, S, S).  image_features (B, V) or
         (B, R, V) replace them; patch_features (B, M, V) or (B, R, M, V) stand beside image_features where there is a
@@ -152,9 +152,12 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
 
         rows_BLD, mask_BL = (torch.cat(parts, 1) for parts in zip(*groups, strict=True))
         rows_BLD = rows_BLD * mask_BL[..., None]
+        first_BD, rows_BLD = rows_BLD[:, 0], F.normalize(rows_BLD, dim=-1)
+        if config.single_vector:
+            rows_BLD, mask_BL = mean_row(rows_BLD, mask_BL)
         output = FLMRQueryEncoderOutput(
-            pooler_output=rows_BLD[:, 0],
-            late_interaction_output=F.normalize(rows_BLD, dim=-1),
+            pooler_output=first_BD,
+            late_interaction_output=rows_BLD,
             query_mask=mask_BL,
             **states.fields(),
         )
@@ -213,6 +216,8 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
 
         rows_NLD, mask_NL = (torch.cat(parts, 1) for parts in zip(*groups, strict=True))
         rows_NLD = F.normalize(rows_NLD * mask_NL[..., None], dim=-1)
+        if config.single_vector:
+            rows_NLD, mask_NL = mean_row(rows_NLD, mask_NL)
         if rows_NLD.is_cuda and not torch.is_grad_enabled():
             rows_NLD = rows_NLD.half()
         rows: Any = rows_NLD if keep_dims else [item[keep] for item, keep in zip(rows_NLD, mask_NL, strict=True)]
@@ -412,3 +417,8 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
         is_main_process, state_dict, max_shard_size are as in transformers; dtype: the type to store in.
         """
         save_model(self, save_directory, *args, **kwargs)
+
+
+def mean_row(rows_BLD: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The normalised mean of each item's rows, (B, 1, D), and whether it has any, (B, 1); masked rows are zero."""
+    return F.normalize(rows_BLD.sum(1, keepdim=True), dim=-1), mask_BL.any(1, keepdim=True)
