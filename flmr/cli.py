@@ -369,6 +369,9 @@ def evaluate(
     ] = None,
     drop_image: Annotated[bool, typer.Option("--drop-image", help="control: ask without the pictures")] = False,
     drop_text: Annotated[bool, typer.Option("--drop-text", help="control: ask without the words")] = False,
+    drop_instruction: Annotated[
+        bool, typer.Option("--drop-instruction", help="ask without the questions' instructions")
+    ] = False,
     against_exact: Annotated[
         bool, typer.Option("--against-exact", help="recall of the search against --exact")
     ] = False,
@@ -386,7 +389,7 @@ def evaluate(
     of_task = {"task": task or "", "root": data, "split": split or ""}
     cutoffs = _cutoffs(ks) if ks is not None else ()
     sets = question_sets(queries, qrels, recipe, **of_task, images=images, ks=cutoffs, by=by)
-    options = Options(SearchParams(exact=exact), drop_image, drop_text, against_exact, strict)
+    options = Options(SearchParams(exact=exact), drop_image, drop_text, drop_instruction, against_exact, strict)
     with _open(path, encoder) as retriever:
         measured = [measure(retriever, name, questions, options, progress=True) for name, questions in sets.items()]
         document = results_document(measured, retriever, path)

@@ -30,11 +30,16 @@ MAX_TEXTS_IN_MEMORY = 200_000
 
 @dataclass(frozen=True)
 class Options:
-    """How questions are asked.  drop_image and drop_text are controls: what is left must not be enough to answer."""
+    """How questions are asked.
+
+    drop_image and drop_text are controls: what is left must not be enough to answer.  drop_instruction is for encoders
+    that were trained without.
+    """
 
     params: SearchParams = field(default_factory=SearchParams)
     drop_image: bool = False
     drop_text: bool = False
+    drop_instruction: bool = False
     against_exact: bool = False
     strict: bool = False
 
@@ -212,7 +217,12 @@ def measure_questions(
         agreements,
         found.encode_s,
         found.search_s,
-        {"exact": options.params.exact, "drop_image": options.drop_image, "drop_text": options.drop_text},
+        {
+            "exact": options.params.exact,
+            "drop_image": options.drop_image,
+            "drop_text": options.drop_text,
+            "drop_instruction": options.drop_instruction,
+        },
     )
 
 
@@ -286,6 +296,8 @@ def _control(query: Query, options: Options) -> Query:
         query = replace(query, image=None)
     if options.drop_text:
         query = replace(query, text="")
+    if options.drop_instruction:
+        query = replace(query, instruction="")
     return query
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from flmr.build import QuestionSet
 from flmr.errors import InvalidInput, InvalidRecipe, InvalidRecord, StorageError
 from flmr.index import SearchParams
 from flmr.measure import Options, agreement, measure, question_sets, results_document, write_results
-from flmr.records import Passage
+from flmr.records import MultiVectors, Passage, Query
 from flmr.retriever import Retriever
 
 
@@ -48,6 +48,24 @@ def test_controls_fall_to_chance_where_the_whole_question_does_not(retriever: Re
     assert whole.value("strict_recall@1") == 1 and whole.num_queries == 20
     assert no_image.value("strict_recall@1") <= 0.2 + 1e-9 and no_text.value("strict_recall@1") <= 0.25 + 1e-9
     assert no_text.value("pseudo_recall@1") == 1  # the colour alone answers
+
+
+def test_instructions_are_left_out_where_asked(
+    retriever: Retriever, questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [{**json.loads(line), "instruction": "Find it:"} for line in questions.read_text().splitlines()]
+    questions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked_with: list[str] = []
+    encode = retriever.encoder.encode_queries
+
+    def noted(queries: Sequence[Query]) -> MultiVectors:
+        asked_with.extend(query.instruction for query in queries)
+        return encode(queries)
+
+    monkeypatch.setattr(retriever.encoder, "encode_queries", noted)
+    for drop in (False, True):
+        measure(retriever, "q", QuestionSet(questions, ks=(1,)), Options(drop_instruction=drop))
+    assert asked_with == ["Find it:"] * 20 + [""] * 20
 
 
 def test_where_and_by_choose_and_group_questions(retriever: Retriever, questions: Path) -> None:

@@ -16,14 +16,24 @@ import torch
 from torch import Tensor
 
 from flmr.errors import InvalidRecipe
-from flmr.model.flmr.config import FLMRConfig, FLMRConvConfig, FLMRMobileNetV2Config, FLMRTextConfig, FLMRVisionConfig
+from flmr.model.flmr.config import (
+    FLMRConfig,
+    FLMRConvConfig,
+    FLMRMobileNetV2Config,
+    FLMRTextConfig,
+    FLMRVisionConfig,
+    own_fields,
+)
 from flmr.model.flmr.new_checkpoint import (
     build_model,
     build_vocab,
+    clip_config_from,
+    init_clip_from,
     init_mobilenet,
     init_text_tower_from,
     load_checkpoint,
     new_tokenizers,
+    take_over,
     text_config_from,
 )
 from flmr.model.flmr.tokenizers import read_vocab
@@ -36,27 +46,61 @@ PCA_PASSAGES = 128  # some 8,000 token states of short passages, twenty for each
 def start_model(recipe: ModelRecipe, data: TrainingData, *, seed: int) -> tuple[Any, Any, Any]:
     """The model, its query tokenizer and its context tokenizer.  Raises InvalidRecipe, CheckpointError."""
     if recipe.start is not None:
-        return load_checkpoint(recipe.start)
+        return _continued(recipe, seed)
     vocab = None if recipe.text_tower else _vocabulary(recipe, data)
     config = FLMRConfig(
         text_config=_text_config(recipe, vocab),
         vision_config=_vision_config(recipe),
-        **_checked(recipe.config, FLMRConfig, "config", refused=("text_config", "vision_config", "use_vision_encoder")),
+        **_own_fields(recipe),
         use_vision_encoder=recipe.vision_tower != "none",
     )
+    model = build_model(_trainable(config), seed=seed)
+    if vocab is None:
+        vocab = read_vocab(init_text_tower_from(model, recipe.text_tower))
+    model.query_tokenizer, model.context_tokenizer = new_tokenizers(vocab, recipe.query_maxlen, recipe.doc_maxlen)
+    _init_vision_tower(model, recipe)
+    if recipe.init_linear == "pca":
+        _start_linear_at_principal_directions(model, model.context_tokenizer, data)
+    return model, model.query_tokenizer, model.context_tokenizer
+
+
+def _continued(recipe: ModelRecipe, seed: int) -> tuple[Any, Any, Any]:
+    """The checkpoint that the recipe starts from, with the parts that the recipe adds to it."""
+    assert recipe.start is not None
+    start, query_tokenizer, context_tokenizer = load_checkpoint(recipe.start)
+    if not recipe.config and recipe.vision_tower == "none":
+        return start, query_tokenizer, context_tokenizer
+    fields = {**own_fields(start.config), **_own_fields(recipe)}
+    if recipe.vision_tower != "none":
+        if start.config.use_vision_encoder:
+            raise InvalidRecipe("[model] vision_tower: the checkpoint in start has one already; leave it out")
+        fields |= {"vision_config": _vision_config(recipe), "use_vision_encoder": True}
+    config = FLMRConfig(**{name: value for name, value in fields.items() if name != "model_type"})
+    model = build_model(_trainable(config), query_tokenizer, context_tokenizer, seed=seed)
+    if recipe.vision_tower != "none":
+        _init_vision_tower(model, recipe)
+    take_over(model, start)
+    return model, query_tokenizer, context_tokenizer
+
+
+def _init_vision_tower(model: Any, recipe: ModelRecipe) -> None:
+    read = {"mobilenet_v2": init_mobilenet, "clip": init_clip_from}.get(recipe.vision_tower)
+    if recipe.vision_weights is not None:
+        if read is None:
+            raise InvalidRecipe(f"[model] vision_weights does not go with vision_tower {recipe.vision_tower!r}")
+        read(model, recipe.vision_weights)
+
+
+def _own_fields(recipe: ModelRecipe) -> dict[str, Any]:
+    return _checked(recipe.config, FLMRConfig, "config", refused=("text_config", "vision_config", "use_vision_encoder"))
+
+
+def _trainable(config: FLMRConfig) -> FLMRConfig:
     if config.context_concat_output_from_vision_encoder:
         raise InvalidRecipe(
             "[model] config: passages with pictures are not trained; leave out context_concat_output_..."
         )
-    model = build_model(config, seed=seed)
-    if vocab is None:
-        vocab = read_vocab(init_text_tower_from(model, recipe.text_tower))
-    model.query_tokenizer, model.context_tokenizer = new_tokenizers(vocab, recipe.query_maxlen, recipe.doc_maxlen)
-    if recipe.vision_tower == "mobilenet_v2" and recipe.vision_weights is not None:
-        init_mobilenet(model, recipe.vision_weights)
-    if recipe.init_linear == "pca":
-        _start_linear_at_principal_directions(model, model.context_tokenizer, data)
-    return model, model.query_tokenizer, model.context_tokenizer
+    return config
 
 
 def _text_config(recipe: ModelRecipe, vocab: Mapping[str, int] | None) -> FLMRTextConfig:
@@ -80,7 +124,11 @@ def _vocabulary(recipe: ModelRecipe, data: TrainingData) -> dict[str, int]:
 def _vision_config(recipe: ModelRecipe) -> Any:
     kinds: dict[str, Any] = {"mobilenet_v2": FLMRMobileNetV2Config, "conv": FLMRConvConfig}
     kind = kinds.get(recipe.vision_tower, FLMRVisionConfig)
-    return kind(**_checked(recipe.vision_config, kind, "vision_config"))
+    fields = _checked(recipe.vision_config, kind, "vision_config")
+    if recipe.vision_tower == "clip" and recipe.vision_weights is not None:
+        fields = {**own_fields(clip_config_from(recipe.vision_weights)), **fields}
+        del fields["model_type"]
+    return kind(**fields)
 
 
 def _checked(table: Mapping[str, Any], kind: Any, name: str, refused: tuple[str, ...] = ()) -> dict[str, Any]:

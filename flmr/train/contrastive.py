@@ -72,7 +72,7 @@ def contrastive_step(
     keep_graph = recipe.chunk == 0
     with autocast():  # one for all parts: each weight is rounded once
         question_parts = [
-            _Part(partial(queries.encode, batch.question_rows[rows], views_B[rows]), autocast, keep_graph)
+            _Part(_asking(queries, batch, views_B, rows), autocast, keep_graph)
             for rows in _cut(own_questions, recipe.chunk or len(own_questions))
         ]
         passage_parts = [
@@ -115,6 +115,12 @@ def batch_loss(scores_BN: Tensor, batch: Batch, recipe: TrainRecipe) -> Tensor:
     if weights.ranknet:
         parts.append(weights.ranknet * ranknet_loss(scores_BN, teacher_BN, taught_BN, **own))
     return torch.stack(parts).sum()
+
+
+def _asking(queries: QuerySide, batch: Batch, views_B: np.ndarray, rows: np.ndarray) -> Encode:
+    """How some questions of the batch are encoded."""
+    asked = None if batch.asked is None else batch.asked[rows]
+    return partial(queries.encode, batch.question_rows[rows], views_B[rows], asked)
 
 
 class _Part:

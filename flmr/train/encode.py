@@ -72,7 +72,8 @@ class QuerySide:
 
     picture_of: the picture row of each question, -1 for none.  stored: what the part of the vision tower that does not
     move made of each picture and view; None where pixels go through the whole tower in every step.  dropout: share of
-    the features that training leaves out.
+    the features that training leaves out.  drops: (n, 2) the probability that training asks without the rows of the
+    words, or of the picture; 0 where the question has nothing else.
     """
 
     model: Any
@@ -82,25 +83,40 @@ class QuerySide:
     tower: SplitTower | None
     stored: StoredViews | None
     dropout: float = 0.0
+    drops: np.ndarray | None = None
 
     @property
     def views(self) -> int:
         """How many views there are of each picture."""
         return self.pictures.views if self.pictures is not None else 1
 
-    def encode(self, rows: np.ndarray, views: np.ndarray) -> tuple[Tensor, Tensor]:
+    def switches(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """(B, 2) whether the words, and the picture, of each question make rows in a step: one of them at least."""
+        if self.drops is None:
+            return None
+        draws_B, (text_B, image_B) = rng.random(len(rows)), self.drops[rows].T
+        return np.stack([draws_B >= text_B, draws_B < 1 - image_B], axis=1)
+
+    def encode(self, rows: np.ndarray, views: np.ndarray, asked: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
         """Rows (B, L, D), those that count first, and the mask (B, L) of them.
 
-        views: (B,) which view of its picture each question has.
+        views: (B,) which view of its picture each question has.  asked: what `switches` drew; None leaves out only what
+        is never asked with.
         """
         ids, attention = self.texts.take(rows.tolist())
+        if asked is None and self.drops is not None:
+            asked = self.drops[rows] < 1
         pictured = self.picture_of[rows] >= 0
+        if asked is not None:
+            pictured &= asked[:, 1]
         vision: dict[str, Any] = {}
         if pictured.any():
             # A question without a picture borrows picture 0 to fill its place in the batch; the flag keeps it out.
             vision = self._vision(np.maximum(self.picture_of[rows], 0), views)
             if not pictured.all():
                 vision["concat_output_from_vision_encoder"] = pictured.tolist()
+        if asked is not None and not asked[:, 0].all():
+            vision["concat_output_from_text_encoder"] = asked[:, 0].tolist()
         output = self.model.query(input_ids=ids, attention_mask=attention, **vision)
         return without_masked(output.late_interaction_output, output.query_mask)
 

@@ -148,6 +148,8 @@ class _Run:
                 done = step + 1
                 if stage.evaluate_every and (done % stage.evaluate_every == 0 or done == ready.steps):
                     self._validate(ready, stage, done)
+                    if self._gives_up(stage):
+                        break
                 if done % stage.save_every == 0 and done < ready.steps:
                     self._save(optimizer, done)
             if self.average is not None:
@@ -155,21 +157,29 @@ class _Run:
 
     def _step(self, ready: ReadyStage, stage: TrainRecipe, optimizer: torch.optim.Optimizer, step: int) -> None:
         began = time.perf_counter()
-        batch, views_B = ready.deal(step)
         ready.set_modes(self.model, training=True)
         rate = set_learning_rates(optimizer, stage, step, ready.steps)
         optimizer.zero_grad(set_to_none=True)
         forward = partial(autocast, stage.precision, self.device)
-        recomputed = recomputing(self.model) if stage.recompute else contextlib.nullcontext()
-        seed = _mix(ready.seed, step, *([self.ranks.rank] if self.ranks.rank else []))
-        with _seeded(seed, self.device), recomputed:
-            result = contrastive_step(ready.queries, ready.passages, batch, views_B, stage, self.ranks, forward)
+        recomputed = partial(recomputing, self.model) if stage.recompute else contextlib.nullcontext
+        results = []
+        for number in range(step * stage.accumulate, (step + 1) * stage.accumulate):
+            batch, views_B = ready.deal(number)
+            seed = _mix(ready.seed, number, *([self.ranks.rank] if self.ranks.rank else []))
+            with _seeded(seed, self.device), recomputed():
+                results.append(
+                    contrastive_step(ready.queries, ready.passages, batch, views_B, stage, self.ranks, forward)
+                )
+        loss = sum(result.loss for result in results) / len(results)
         weights = [p for group in optimizer.param_groups for p in group["params"]]
+        for weight in weights if len(results) > 1 else ():
+            if weight.grad is not None:
+                weight.grad /= len(results)
         self.ranks.add_up_gradients(weights)
         norm = torch.nn.utils.clip_grad_norm_(weights, stage.clip_norm or math.inf).item()
-        if not (math.isfinite(result.loss) and math.isfinite(norm)):
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingDiverged(
-                f"step {step + 1} of stage {stage.name!r}: the loss is {result.loss} and its gradient's norm {norm};"
+                f"step {step + 1} of stage {stage.name!r}: the loss is {loss} and its gradient's norm {norm};"
                 " lower the learning rate, set clip_norm, or train in float32 (precision)"
             )
         optimizer.step()
@@ -183,11 +193,11 @@ class _Run:
                 "total_step": self.total_step,
                 "stage": stage.name,
                 "step": step + 1,
-                "loss": result.loss,
-                "accuracy": result.accuracy,
+                "loss": loss,
+                "accuracy": sum(result.accuracy for result in results) / len(results),
                 "learning_rate": rate,
                 "grad_norm": norm,
-                "passages": result.num_passages,
+                "passages": sum(result.num_passages for result in results),
                 "seconds": round(seconds, 4),
             }
         )
@@ -228,6 +238,12 @@ class _Run:
             }
         )
         self._keep_if_best(result)
+
+    def _gives_up(self, stage: TrainRecipe) -> bool:
+        """Whether so many validations as the stage is patient for have passed since the best one."""
+        assert self.best is not None
+        since = self.total_step - self.best["total_step"]
+        return bool(stage.patience) and since >= stage.patience * stage.evaluate_every
 
     def _keep_if_best(self, result: Validation) -> None:
         if self.best is None or result.value > self.best["value"]:

@@ -22,15 +22,17 @@ from flmr.recipe import from_table, load_recipe
 class ModelRecipe:
     """Where the model comes from: a checkpoint to start from, or towers and the settings that join them.
 
-    start: a checkpoint folder, also one of colbert-ai; nothing else of this table is read then.
-    text_tower: a folder with a BERT-layout model and its vocab.txt, or an installed Python package that carries one in
-    its folder `model`; "" builds one from `text_config` with random weights.
+    start: a checkpoint folder with its tokenizers, also one of colbert-ai.  Beside it `config` names fields of
+    FLMRConfig that shall differ: one text tower for both sides becomes two with the same weights, a mapping network
+    that is not there is made; and `vision_tower` gives eyes to a checkpoint without.  Nothing else goes with it.
+    text_tower: a folder with a BERT-layout model and its vocab.txt, a hub name `owner/name` of one, or an installed
+    Python package that carries one in its folder `model`; "" builds one from `text_config` with random weights.
     text_config: fields of FLMRTextConfig; beside a text_tower those that shall differ from its own, such as
     hidden_dropout_prob.
     vocabulary: a vocab.txt for a text tower built from `text_config`; without it `vocabulary_size` word pieces are
     learned from the training passages and questions.
-    vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz, else random), "conv" or "clip" (random
-    weights of `vision_config`; a published CLIP comes with a checkpoint in `start`).
+    vision_tower: "none", "mobilenet_v2" (weights from `vision_weights`, an .npz), "conv" or "clip" (`vision_weights` is
+    the folder of a published CLIP, whose shape is taken too); without vision_weights random, of `vision_config`.
     config: the fields of FLMRConfig, by their published names (dim, mapping_network_prefix_length, ...).
     init_linear: "pca" starts the projection to `dim` at the principal directions of the text tower's own states on
     training passages; "random" leaves the model's own initialisation.
@@ -53,6 +55,10 @@ class ModelRecipe:
         learns = self.text_config and (self.vocabulary or self.vocabulary_size)
         if self.start is None and not self.text_tower and not learns:
             raise InvalidRecipe("[model] needs start, or text_tower, or text_config with vocabulary or vocabulary_size")
+        refused = ("text_tower", "text_config", "vocabulary", "vocabulary_size")
+        given = [name for name in refused if getattr(self, name)] + ["init_linear"] * (self.init_linear != "random")
+        if self.start is not None and given:
+            raise InvalidRecipe(f"[model] {', '.join(given)} does not go with start, which brings its own")
         _at_least("model", self, 4, "query_maxlen", "doc_maxlen")
         _at_least("model", self, 0, "vocabulary_size")
 
@@ -64,7 +70,7 @@ class TaskShare:
     task: a name that `flmr.data.find_task` knows.  weight: how often in an epoch one of its questions is drawn.  root,
     images: its own folders in the place of those of [data].  mined: a TREC run of its training questions.
     max_questions, max_passages: at most so many for training, a seeded sample; positives and mined passages are always
-    kept, and 0 means all.
+    kept, and 0 means all.  drop_text, drop_image: as in [data].
     """
 
     task: str
@@ -74,9 +80,12 @@ class TaskShare:
     mined: Path | None = None
     max_questions: int = 0
     max_passages: int = 0
+    drop_text: float = 0.0
+    drop_image: float = 0.0
 
     def __post_init__(self) -> None:
         find_task(self.task)
+        _drops("data.mixture", self)
         _at_least("data.mixture", self, 0, "weight", "max_questions", "max_passages")
 
 
@@ -98,6 +107,8 @@ class DataRecipe:
     "negative" like the others; "drop", neither right nor wrong; "positive", weak supervision for want of judgments.
     teacher: a TREC run of the training questions with the scores of a cross-encoder or another teacher; or
     teacher_column: a metadata key of the questions that holds an object, passage id to score.
+    drop_text, drop_image: the probability that in a step a question with a picture makes no rows of its text, or one
+    with words none of its picture; at 1 in validation too.  The mapping network goes on reading the text.
     strict: an unreadable line or picture stops the run; else it is counted and reported.
     """
 
@@ -124,9 +135,12 @@ class DataRecipe:
     mined_answers: Literal["negative", "drop", "positive"] = "negative"
     teacher: Path | None = None
     teacher_column: str = ""
+    drop_text: float = 0.0
+    drop_image: float = 0.0
     strict: bool = False
 
     def __post_init__(self) -> None:
+        _drops("data", self)
         files = self.passages is not None and self.questions is not None
         if [files, bool(self.task), bool(self.mixture)].count(True) != 1:
             raise InvalidRecipe("[data] needs passages and questions, or task, or mixture: one of the three")
@@ -146,7 +160,7 @@ class DataRecipe:
 
     def _check_tasks(self) -> None:
         of_files = ("passages", "questions", "valid_questions", "qrels", "valid_qrels")
-        of_one = ("group_by", "weights", "images", "mined", "teacher", "teacher_column")
+        of_one = ("group_by", "weights", "images", "mined", "teacher", "teacher_column", "drop_text", "drop_image")
         what = "a mixture" if self.mixture else "a task"
         refused = (*of_files, *of_one) if self.mixture else of_files if self.task else ()
         given = [name for name in refused if getattr(self, name)]
@@ -171,6 +185,11 @@ class DataRecipe:
     def shares(self) -> tuple[TaskShare, ...]:
         """The tasks that are learned from; none where there are files."""
         return (TaskShare(self.task, images=self.images, mined=self.mined),) if self.task else self.mixture
+
+    def drops(self, task: str) -> tuple[float, float]:
+        """drop_text and drop_image of the questions of a task; the task is read in a mixture only."""
+        where = next((share for share in self.mixture if share.task == task), self)
+        return where.drop_text, where.drop_image
 
     @property
     def validates(self) -> bool:
@@ -270,6 +289,7 @@ class TrainRecipe:
     """The steps of one stage.
 
     steps: optimiser steps; epochs: passes over the questions, read where steps is 0.
+    accumulate: batches a step, each with its own passages; their gradients are averaged.
     learning_rate_*: of the text towers, the vision tower, the mapping networks and the projections to `dim`; 0 freezes
     the group, and a frozen tower runs without dropout.
     text_layers, vision_layers: how many of the last layers of a tower that is not frozen move; 0 means all of them.
@@ -283,6 +303,7 @@ class TrainRecipe:
     recompute: layers of the towers keep their input only and run again in the backward pass (gradient checkpointing).
     ema: above 0, what is validated and handed on is a running mean of the weights, of which a step keeps this share.
     choose: which weights the stage hands on: "best" on validation, or "last".
+    patience: above 0, the stage ends after so many validations in a row that did not improve.
     cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at
     most so many megabytes each; else they run in every step.
     precision: "auto" is bfloat16 autocast on CUDA and on CPUs with bfloat16 arithmetic, else float32.
@@ -292,6 +313,7 @@ class TrainRecipe:
     steps: int = 0
     epochs: float = 0.0
     batch_size: int = 32
+    accumulate: int = 1
     chunk: int = 0
     recompute: bool = False
     ema: float = 0.0
@@ -318,11 +340,14 @@ class TrainRecipe:
     evaluate_every: int = 0
     save_every: int = 200
     choose: Literal["best", "last"] = "best"
+    patience: int = 0
 
     def __post_init__(self) -> None:
         numbers = [f.name for f in dataclasses.fields(self) if f.type in ("int", "float")]
         _at_least("train", self, 0, *numbers)
-        _at_least("train", self, 1, "batch_size", "save_every")
+        _at_least("train", self, 1, "batch_size", "accumulate", "save_every")
+        if self.patience and not self.evaluate_every:
+            raise InvalidRecipe("[train] patience needs evaluate_every, the validations that it counts")
         if self.temperature <= 0 or self.teacher_temperature <= 0:
             raise InvalidRecipe("[train] temperature and teacher_temperature must be above 0")
         if max(self.label_smoothing, self.feature_dropout, self.ema) >= 1:
@@ -405,3 +430,9 @@ def _at_least(table: str, recipe: Any, lowest: int, *names: str) -> None:
     for name in names:
         if getattr(recipe, name) < lowest:
             raise InvalidRecipe(f"[{table}] {name} must be at least {lowest}, not {getattr(recipe, name)}")
+
+
+def _drops(table: str, recipe: DataRecipe | TaskShare) -> None:
+    _at_least(table, recipe, 0, "drop_text", "drop_image")
+    if recipe.drop_text + recipe.drop_image > 1:
+        raise InvalidRecipe(f"[{table}] drop_text and drop_image must be 1 together at most: a question keeps one part")

@@ -32,7 +32,7 @@ class Batch:
     question_rows: (B,).  passage_rows: (N,), each passage once.  labels: (B,) the column of each question's positive.
     masked: (B, N), true where a column is another positive of that question: it is neither right nor wrong there.
     grades: (B, N) int64, 0 where nothing is known.  taught: (B, N), true where a teacher gave the score in `teacher`,
-    (B, N) float32.
+    (B, N) float32.  asked: (B, 2), whether a question's words, and its picture, make rows; None: whatever it has.
     """
 
     question_rows: np.ndarray
@@ -42,6 +42,7 @@ class Batch:
     grades: np.ndarray
     taught: np.ndarray
     teacher: np.ndarray
+    asked: np.ndarray | None = None
 
 
 class QuestionSampler:

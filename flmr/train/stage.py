@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
 from flmr.train.pictures import Pictures, SplitTower, StoredViews
 from flmr.train.ranks import Ranks
 from flmr.train.recall import RecalledTower, recalling
-from flmr.train.recipe import AugmentRecipe, TrainingRecipe, TrainRecipe
+from flmr.train.recipe import AugmentRecipe, DataRecipe, TrainingRecipe, TrainRecipe
 from flmr.train.sampler import Batch, ListSampler, NegativeSampler, QuestionSampler, make_batch
 
 MEGABYTE = 1 << 20
@@ -77,11 +77,11 @@ class ReadyStage:
     seed: int
     steps: int
 
-    def deal(self, step: int) -> tuple[Batch, np.ndarray]:
-        """The batch of a step and the view of each of its pictures: a pure function of (seed, step)."""
-        rng = np.random.default_rng([self.seed, step, 1])
+    def deal(self, number: int) -> tuple[Batch, np.ndarray]:
+        """A batch, counted from 0, and the view of each of its pictures: a pure function of (seed, number)."""
+        rng = np.random.default_rng([self.seed, number, 1])
         batch = make_batch(
-            self.sampler.rows(step),
+            self.sampler.rows(number),
             self.data.train.positives,
             self.negatives,
             rng,
@@ -90,7 +90,7 @@ class ReadyStage:
             teacher=self.data.teacher,
         )
         views_B = rng.integers(self.queries.views, size=len(batch.question_rows))
-        return batch, views_B
+        return replace(batch, asked=self.queries.switches(batch.question_rows, rng)), views_B
 
     def set_modes(self, model: Any, *, training: bool) -> None:
         """Training mode but for what does not move: a frozen tower drops nothing out."""
@@ -114,7 +114,7 @@ def ready_stage(
     """Run frozen towers ahead, and within the block let the model use what they gave."""
     model = prepared.model
     frozen = _frozen_modules(model, stage)
-    side = partial(_query_side, model, stage=stage, folder=folder, tick=tick, ranks=ranks)
+    side = partial(_query_side, model, recipe=recipe.data, stage=stage, folder=folder, tick=tick, ranks=ranks)
     train_queries = side(prepared.train, data.train, prepared.train_pictures)
     valid_queries = None
     if data.valid is not None and prepared.valid is not None:
@@ -130,7 +130,7 @@ def ready_stage(
         lists=tuple(_list_samplers(data, stage)),
         data=data,
         seed=seed,
-        steps=stage.steps or max(1, round(stage.epochs * sampler.batches_per_epoch)),
+        steps=stage.steps or max(1, round(stage.epochs * sampler.batches_per_epoch / stage.accumulate)),
     )
     with recalling(model, _recalled_towers(prepared, stage, tick)):
         yield ready
@@ -165,6 +165,7 @@ def _query_side(
     texts: TokenizedTexts,
     questions: QuestionSet,
     pictures: Pictures | None,
+    recipe: DataRecipe,
     stage: TrainRecipe,
     folder: Path,
     tick: Report,
@@ -178,7 +179,16 @@ def _query_side(
     stored = None
     if tower.runs_ahead and _megabytes_of_pictures(pictures, tower) <= stage.cache_mb:
         stored = ranks.first(partial(StoredViews.make, folder, pictures, tower, device=model.device, tick=tick))
-    return QuerySide(model, texts, picture_of, pictures, tower, stored, stage.feature_dropout)
+    drops = _drops(questions, recipe)
+    return QuerySide(model, texts, picture_of, pictures, tower, stored, stage.feature_dropout, drops)
+
+
+def _drops(questions: QuestionSet, recipe: DataRecipe) -> np.ndarray | None:
+    """How often the words, and the picture, of each question are left out: (n, 2); None where the recipe never does."""
+    drops = np.array([recipe.drops(str(question.meta.get("task"))) for question in questions.questions])
+    rest = [(q.query.image is not None, bool(q.query.text.strip())) for q in questions.questions]
+    drops *= np.array(rest)  # what a question has nothing beside is not left out
+    return drops if drops.any() else None
 
 
 def _megabytes_of_pictures(pictures: Pictures, tower: SplitTower) -> float:

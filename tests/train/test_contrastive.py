@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,6 +67,35 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
     largest = max(gradient.abs().max().item() for gradient in expected.values())
     for name, gradient in expected.items():  # sums of float32 in another order; some (keys' biases) are 0 but for that
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=3e-6 * largest, msg=name)
+
+
+def test_a_question_asked_without_its_words_or_its_picture_has_the_rows_of_the_other(
+    world: Path, write_recipe: Write
+) -> None:
+    recipe = write_recipe(("[augment]", "drop_text = 0.5\ndrop_image = 0.25\n[augment]"))
+    with bench(recipe, world / "features") as one:
+        queries, seen = one.ready.queries, []
+        for number in range(50):
+            batch, views_B = one.ready.deal(number)
+            assert batch.asked is not None and batch.asked.any(1).all()
+            seen.append(batch.asked)
+            if number == 0:
+                again, _ = one.ready.deal(0)
+                assert again.asked is not None and (again.asked == batch.asked).all()
+                whole = queries.encode(batch.question_rows, views_B, np.ones_like(batch.asked))[1].sum(1)
+                own = queries.encode(batch.question_rows, views_B, batch.asked)[1].sum(1)
+                pictures = 4 + 4  # rows of the MLP, and one for each patch
+                for rows, all_rows, (text, image) in zip(own, whole, batch.asked, strict=True):
+                    assert rows == (all_rows if text and image else pictures if image else all_rows - pictures)
+        assert np.allclose(np.concatenate(seen).mean(0), (0.5, 0.75), atol=0.1)  # of 400 draws, four deviations
+        one.step()
+
+
+def test_what_is_never_asked_with_is_left_out_of_validation_too(world: Path, write_recipe: Write) -> None:
+    with bench(write_recipe(("[augment]", "drop_text = 1.0\n[augment]")), world / "features") as one:
+        assert one.ready.valid_queries is not None
+        _, mask_BL = one.ready.valid_queries.encode(np.arange(4), np.zeros(4, np.int64))
+        assert (mask_BL.sum(1) == 8).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])

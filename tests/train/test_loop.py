@@ -19,6 +19,7 @@ from flmr.errors import AlreadyExists, InvalidRecipe, TrainingDiverged, Unreadab
 from flmr.model import load_encoder
 from flmr.model.flmr.new_checkpoint import load_checkpoint, save_checkpoint
 from flmr.train import train
+from flmr.train.optimizer import GROUPS
 
 Write = Callable[..., Path]
 FILES = ("config.json", "model.safetensors", "recipe.toml", "metrics.jsonl", "curve.png", "result.json")
@@ -67,7 +68,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize(
     ("kill_at", "frozen", "extra"),
-    [(2, False, ""), (7, True, ""), (11, False, 'ema = 0.8\nchoose = "last"\nrecompute = true')],
+    [(2, False, ""), (7, True, ""), (11, False, 'ema = 0.8\nchoose = "last"\nrecompute = true\naccumulate = 2')],
 )
 def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
     world: Path, write_recipe: Write, kill_at: int, frozen: bool, extra: str
@@ -109,6 +110,26 @@ def test_bfloat16_follows_the_losses_of_float32(world: Path, write_recipe: Write
     wide, half = np.array(losses(world / "wide")), np.array(losses(world / "half"))
     assert not np.array_equal(wide, half)
     assert np.allclose(wide[:4], half[:4], rtol=0.02)  # 2**-8 off a similarity; each step carries the difference on
+
+
+def test_a_step_of_two_batches_has_the_mean_of_their_losses_and_gradients(world: Path, write_recipe: Write) -> None:
+    still = [(f"learning_rate_{g} = 1e-3", f"learning_rate_{g} = 1e-12") for g in GROUPS]
+    rows = []
+    for steps, accumulate in ((2, 1), (1, 2)):
+        recipe = write_recipe(("steps = 12", f"steps = {steps}"), *still, extra=f"accumulate = {accumulate}")
+        out = train(recipe, out=world / f"by-{accumulate}", progress=False).folder
+        rows.append([row for row in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if "loss" in row])
+    (first, second), (both,) = rows
+    assert both["loss"] == pytest.approx((first["loss"] + second["loss"]) / 2, rel=1e-4)
+    assert both["grad_norm"] <= (first["grad_norm"] + second["grad_norm"]) / 2
+    assert both["passages"] == first["passages"] + second["passages"]
+
+
+def test_a_stage_ends_when_its_patience_does(world: Path, write_recipe: Write) -> None:
+    still = [(f"learning_rate_{g} = 1e-3", f"learning_rate_{g} = 1e-12") for g in GROUPS]
+    recipe = write_recipe(("evaluate_every = 6", "evaluate_every = 2"), *still, extra="patience = 2")
+    result = train(recipe, out=world / "run", progress=False)
+    assert (result.steps, result.best_step) == (4, 0)
 
 
 def test_the_mean_of_the_weights_is_handed_on(world: Path, write_recipe: Write) -> None:

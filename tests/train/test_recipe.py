@@ -40,15 +40,11 @@ def test_negatives_are_read_as_tables(write_recipe: Write) -> None:
         ('precision = "float32"', 'precision = "float16"', "must be one of 'auto'"),
         ('valid_questions = "questions.jsonl"', "", "evaluate_every needs"),
         ("warmup = 2", "[[stage]]\nwarmpu = 2", "did you mean 'warmup'"),
+        ("[augment]", "drop_text = 0.6\ndrop_image = 0.6\n[augment]", "1 together at most"),
+        ("evaluate_every = 6", "patience = 2", "patience needs evaluate_every"),
         ("seed = 3", 'seed = 3\ndevice = "abacus"', "device 'abacus' is not known"),
     ],
 )
 def test_wrong_recipe_is_refused_by_name(world: Path, write_recipe: Write, old: str, new: str, message: str) -> None:
     with pytest.raises(InvalidRecipe, match=message):
         train(write_recipe((old, new)), out=world / "run", progress=False)
-
-
-@pytest.mark.parametrize("name", ["public-kb", "public-kb-mlp", "public-kb-transformer", "text-ir"])
-def test_recipes_of_the_repository_are_valid(name: str) -> None:
-    path = Path(__file__).parents[2] / "training" / f"{name}.toml"
-    assert load_training_recipe(path).stages()

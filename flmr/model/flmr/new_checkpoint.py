@@ -16,13 +16,14 @@ from typing import Any
 import torch
 
 from flmr.errors import CheckpointError, InvalidInput
-from flmr.model.flmr.checkpoint import read_tensors
+from flmr.model.flmr.checkpoint import canonical_name, canonical_state, read_tensors
 from flmr.model.flmr.colbert import is_colbert, load_colbert
-from flmr.model.flmr.config import FLMRConfig, FLMRTextConfig
+from flmr.model.flmr.config import FLMRConfig, FLMRTextConfig, FLMRVisionConfig, own_fields
 from flmr.model.flmr.mobilenet import load_mobilenet_v2
 from flmr.model.flmr.model import FLMRModelForRetrieval
-from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
+from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer, read_json
 from flmr.model.flmr.vision import MobileNetTower
+from flmr.model.hub import checkpoint_folder
 
 # The first 104 ids are bert-base-uncased's: [PAD] 0, [unused0] 1 .. [unused98] 99, [UNK] 100, [CLS], [SEP], [MASK] 103.
 RESERVED_TOKENS = ("[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -171,8 +172,55 @@ def init_mobilenet(model: FLMRModelForRetrieval, npz: str | Path) -> None:
         tower.vision_model.load_state_dict(weights)
 
 
+def clip_config_from(folder: str | Path) -> FLMRVisionConfig:
+    """The vision config of a published CLIP's folder.  Raises CheckpointError."""
+    fields = read_json(Path(folder) / "config.json")
+    if fields.get("model_type") not in ("clip", "clip_vision_model"):
+        raise CheckpointError(f"{str(folder)!r} holds a {fields.get('model_type')!r} model, not CLIP")
+    fields = fields.get("vision_config", fields)
+    known = own_fields(FLMRVisionConfig()).keys() - {"model_type"}
+    return FLMRVisionConfig(**{name: value for name, value in fields.items() if name in known})
+
+
+def init_clip_from(model: FLMRModelForRetrieval, folder: str | Path) -> None:
+    """Copy the vision tower of a published CLIP into the model's vision towers.  Raises CheckpointError."""
+    stored = {
+        name.removeprefix("vision_model."): tensor
+        for name, tensor in read_tensors(Path(folder))
+        if name.startswith("vision_model.") and not name.endswith("position_ids")
+    }
+    towers: dict[int, Any] = {id(t): t for t in (model.query_vision_encoder, model.context_vision_encoder)}
+    for tower in towers.values():
+        own = tower.vision_model["vision_model"].state_dict()
+        wrong = [name for name in own if name not in stored or stored[name].shape != own[name].shape]
+        wrong += [name for name in stored if name not in own]
+        if wrong:
+            raise CheckpointError(f"{str(folder)!r} does not fit the vision tower: {', '.join(wrong[:4])}")
+        tower.vision_model["vision_model"].load_state_dict(stored)
+
+
+@torch.no_grad()
+def take_over(model: FLMRModelForRetrieval, start: FLMRModelForRetrieval) -> None:
+    """Copy every weight of `start` into a model that has them all, perhaps twice, and perhaps others beside.
+
+    Raises CheckpointError where the model has no place for a weight.
+    """
+    given, used = canonical_state(start, start.config), set()
+    for name, own in canonical_state(model, model.config).items():
+        source = canonical_name(name, start.config)
+        if source in given and given[source].shape == own.shape:
+            own.copy_(given[source])
+            used.add(source)
+    if left := sorted(given.keys() - used):
+        raise CheckpointError(
+            f"the new config has no place for {', '.join(left[:4])} of the checkpoint; keep its shape"
+        )
+
+
 def _bert_folder(folder_or_package: str | Path) -> Path:
     folder = Path(folder_or_package).expanduser()
+    if not folder.is_dir() and "/" in str(folder_or_package):
+        folder = checkpoint_folder(folder_or_package, files=("*.json", "vocab.txt", "*.safetensors"))
     if not folder.is_dir() and str(folder_or_package).isidentifier():
         spec: Any = importlib.util.find_spec(str(folder_or_package))
         if spec is not None and spec.submodule_search_locations:
