@@ -17,6 +17,7 @@ import numpy as np
 from flmr.build import batches
 from flmr.errors import AlreadyExists, InvalidInput, NotAnIndex
 from flmr.index import Index, Searcher
+from flmr.index.manifest import holds_index
 from flmr.progress import reporting
 from flmr.records import ImageSource, Passage
 
@@ -77,7 +78,7 @@ def index_custom_collection(
     documents = _documents(custom_collection)
     if _is_published(path):
         raise AlreadyExists(f"{_take_over(path)}; or choose another index_name")
-    if (path / "manifest.json").exists() and not overwrite:
+    if holds_index(path) and not overwrite:
         with Index.open(path) as index:
             if len(index) != len(documents):
                 warnings.warn(
@@ -176,7 +177,7 @@ def _index_path(root: str | Path, experiment: str, name: str, nbits: int) -> Pat
 
 
 def _is_published(path: Path) -> bool:
-    return not (path / "manifest.json").exists() and any((path / name).exists() for name in _PUBLISHED_FILES)
+    return not holds_index(path) and any((path / name).exists() for name in _PUBLISHED_FILES)
 
 
 def _take_over(path: Path) -> str:

@@ -17,6 +17,7 @@ from flmr.build import DEFAULT_BATCH, Account, IndexRecipe, batches, encode_stre
 from flmr.data import TaskSplit
 from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, UnreadableImage
 from flmr.index import Index, SearchParams
+from flmr.index.manifest import holds_index
 from flmr.journal import Journal, journal_folder
 from flmr.progress import reporting
 from flmr.recipe import to_table
@@ -78,7 +79,7 @@ class Retriever:
         Raises AlreadyExists, InvalidInput (nothing to index, a wrong nbits or pool), DuplicateId, StorageError.
         """
         path = Path(path)
-        if (path / "manifest.json").exists() and not overwrite:
+        if holds_index(path) and not overwrite:
             if resume:
                 return cls.open(path, encoder)
             raise AlreadyExists(f"{path} holds an index already; choose another folder or ask to overwrite it")

@@ -18,15 +18,15 @@ import numpy as np
 from flmr.errors import AlreadyExists, CorruptIndex, IndexClosed, InvalidInput, NotAnIndex, StorageError
 from flmr.index.check import self_check
 from flmr.index.checkpoint import Checkpoint, building_folder
-from flmr.index.format import LOCK, MANIFEST, NBITS, VERSION, is_own_entry
+from flmr.index.format import LOCK, NBITS, VERSION, is_own_entry
 from flmr.index.lock import WriterLock
-from flmr.index.manifest import Manifest, plain_json, read_manifest
+from flmr.index.manifest import Manifest, holds_index, plain_json, read_manifest
 from flmr.index.merge import merge
 from flmr.index.packing import Packing
 from flmr.index.searcher import Searcher
 from flmr.index.settings import SearchParams
 from flmr.index.snapshot import Snapshot, open_snapshot
-from flmr.index.store import Storage
+from flmr.index.store import Storage, naming
 from flmr.index.verify import verify
 from flmr.index.writer import Writer
 from flmr.progress import reporting
@@ -100,16 +100,17 @@ class Index:
         memory_bytes = _checked_memory(memory_limit)
         storage = storage or Storage()
         folder = _absolute(path)
-        if resume and not overwrite and (folder / MANIFEST).exists():
+        if resume and not overwrite and holds_index(folder):
             return cls._standing(folder, vectors, memory_limit, storage)
-        made = _claim(storage, folder, overwrite)
+        with naming("create", folder):
+            made = _claim(storage, folder, overwrite)
         try:
             lock = WriterLock(folder / LOCK)
         except BaseException:
             _unmake(storage, made)
             raise
         try:
-            if not overwrite and (folder / MANIFEST).exists():  # made by another process since it was looked for
+            if not overwrite and holds_index(folder):  # made by another process since it was looked for
                 raise AlreadyExists(f"{folder} holds an index: open it, or replace it with overwrite=True")
             base = Snapshot(folder, _succeed(settings, folder), (), {})
             with Checkpoint(building_folder(folder)) if resume else nullcontext() as checkpoint:
@@ -128,7 +129,7 @@ class Index:
                 if checkpoint:
                     checkpoint.remove()
         except BaseException:
-            if made and not (folder / MANIFEST).exists():
+            if made and not holds_index(folder):
                 _unmake(storage, made)
             lock.release()
             raise
@@ -387,7 +388,7 @@ def _claim(storage: Storage, folder: Path, overwrite: bool) -> list[Path]:
         return made
     if not folder.is_dir():
         raise AlreadyExists(f"{folder} is a file: choose another path for the index")
-    if (folder / MANIFEST).exists():
+    if holds_index(folder):
         if not overwrite:
             raise AlreadyExists(f"{folder} holds an index: open it, or replace it with overwrite=True")
     elif foreign := sorted(entry.name for entry in folder.iterdir() if not is_own_entry(entry.name)):

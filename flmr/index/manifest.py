@@ -135,12 +135,18 @@ def write_manifest(storage: Storage, folder: Path, manifest: Manifest) -> None:
     storage.replace(folder / MANIFEST, folder / MANIFEST_DRAFT, seal(asdict(manifest)))
 
 
+def holds_index(folder: Path) -> bool:
+    """Whether a manifest stands in a folder; raises StorageError where nobody may look into it."""
+    with naming("read", folder):
+        return (folder / MANIFEST).exists()
+
+
 def read_manifest(folder: Path) -> Manifest:
-    """The last committed manifest; raises NotAnIndex, or CorruptIndex where it is damaged."""
+    """The last committed manifest; raises NotAnIndex, StorageError, or CorruptIndex where it is damaged."""
     path = folder / MANIFEST
-    if not folder.exists():
-        raise NotAnIndex(f"{folder} does not exist; create an index there with Index.create or `flmr index`")
     with naming("read", path):
+        if not folder.exists():
+            raise NotAnIndex(f"{folder} does not exist; create an index there with Index.create or `flmr index`")
         if not folder.is_dir() or not path.exists():
             unfinished = folder.is_dir() and (folder / LOCK).exists()
             why = "its creation was not finished: create it again" if unfinished else f"it has no {MANIFEST}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -156,23 +158,64 @@ except StorageError as error:
 """
 
 
-def test_a_read_only_index_is_searched_and_refuses_changes_by_name(tmp_path: Path) -> None:
-    Index.create(tmp_path / "ix", ITEMS).close()
-    for folder, _, files in os.walk(tmp_path):
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that other users can reach: those of pytest are closed to them again by every run of it that begins."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield Path(folder)
+        finally:
+            for inner, _, _ in os.walk(folder):
+                Path(inner).chmod(0o755)
+
+
+def test_a_read_only_index_is_searched_and_refuses_changes_by_name(reachable: Path) -> None:
+    Index.create(reachable / "ix", ITEMS).close()
+    for folder, _, files in os.walk(reachable):
         for name in files:
             Path(folder, name).chmod(0o444)
         Path(folder).chmod(0o555)
-    above = [parent for parent in tmp_path.parents if str(parent) not in ("/", "/tmp")]
-    modes = [(parent, parent.stat().st_mode) for parent in above if parent.stat().st_uid == os.geteuid()]
-    try:
-        for parent, mode in modes:
-            parent.chmod(mode | 0o555)
-        run(READ_ONLY, tmp_path / "ix")
-    finally:
-        for parent, mode in modes:
-            parent.chmod(mode)
-        for folder, _, _ in os.walk(tmp_path):
-            Path(folder).chmod(0o755)
+    run(READ_ONLY, reachable / "ix")
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from flmr import Index, Retriever
+from flmr.errors import StorageError
+closed, warm = Path(sys.argv[1]), Path(sys.argv[2])
+with Index.open(warm) as ix:  # imports what is imported late, which another user may not be allowed to read
+    ix.search(np.ones((1, 8)), 5)
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+items = [np.ones((1, 8))]
+for path in (closed / "ix", closed):
+    for way in (
+        Index.open,
+        lambda path: Index.create(path, items),
+        lambda path: Index.create(path, items, overwrite=True),
+        lambda path: Index.create(path, items, resume=True),
+        lambda path: Retriever.build([], path, None),
+    ):
+        try:
+            way(path)
+        except StorageError as error:
+            assert "no permission" in str(error) and str(path) in str(error), error
+        else:
+            raise SystemExit(f"no error for {path}")
+"""
+
+
+def test_a_path_that_nobody_may_look_into_is_refused_by_name(reachable: Path) -> None:
+    reachable.chmod(0o755)
+    Index.create(reachable / "warm", ITEMS).close()
+    (reachable / "closed").mkdir(mode=0)
+    run(CLOSED, reachable / "closed", reachable / "warm")
+    with pytest.raises(StorageError, match="too long: choose a shorter one"):
+        Index.open(reachable / ("x" * 300))
+    with pytest.raises(StorageError, match="too long: choose a shorter one"):
+        Index.create(reachable / ("x" * 300), ITEMS)
 
 
 WITHOUT = """
