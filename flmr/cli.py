@@ -22,7 +22,7 @@ from flmr.errors import CorruptIndex, FlmrError, InvalidInput
 
 if TYPE_CHECKING:
     from flmr.build import Account
-    from flmr.index import SearchParams
+    from flmr.hybrid import Hybrid
     from flmr.records import Hit, Query
     from flmr.retriever import Retriever
 
@@ -49,6 +49,16 @@ TaskName = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(metavar="SPLIT", help="of the task: train, valid or test")]
 Exact = Annotated[bool, typer.Option("--exact", help="score every passage instead of the likely ones")]
+HybridMethod = Annotated[
+    str | None, typer.Option("--hybrid", metavar="rrf|weighted", help="search by words too and fuse both rankings")
+]
+Weight = Annotated[float | None, typer.Option(metavar="0..1", help="of --hybrid: the share of the rows; default .7")]
+FeedbackFrom = Annotated[
+    int, typer.Option("--feedback", min=0, metavar="N", help="of --hybrid: ask again with rows of the best N passages")
+]
+Refine = Annotated[
+    bool, typer.Option("--refine", help="of --hybrid: ask again with rows that agree more with the words' scores")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first bad line or unreadable image")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
 
@@ -293,6 +303,10 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="how many passages")] = 5,
     where: Where = None,
     exact: Exact = False,
+    hybrid: HybridMethod = None,
+    weight: Weight = None,
+    feedback: FeedbackFrom = 0,
+    refine: Refine = False,
     queries: Annotated[Path | None, typer.Option(metavar="FILE", help="many questions: JSONL or Parquet")] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where their relative image paths start")] = None,
     run: Annotated[Path | None, typer.Option(metavar="OUT.trec", help="write their results as a TREC run")] = None,
@@ -304,20 +318,53 @@ def search(
     from flmr.index import SearchParams
     from flmr.show import console, hit_document, query_document, show_hits
 
-    params, condition = SearchParams(exact=exact), _json_option("--where", where)
+    asking: dict[str, Any] = {
+        "params": SearchParams(exact=exact),
+        "where": _json_option("--where", where),
+        "hybrid": _hybrid(hybrid, weight, feedback, refine),
+    }
     if queries is not None:
         if text or image or instruction:
             raise InvalidInput("give --queries, or one question by --text and --image, not both")
         with _open(path, encoder) as retriever:
-            _search_file(retriever, queries, images, run, k, params, condition, strict, as_json)
+            _search_file(retriever, queries, images, run, k, asking, strict, as_json)
         return
     if run is not None:
         raise InvalidInput("--run writes the results of a file of questions; give --queries as well")
     query = _query(text, image, instruction)
     with _open(path, encoder) as retriever:
-        hits = retriever.search([query], k, params=params, where=condition)[0]
+        hits = retriever.search([query], k, **asking)[0]
     result = {"query": query_document(query), "hits": [hit_document(hit) for hit in hits]}
     _done(as_json, result, lambda: show_hits(console(), hits))
+
+
+@app.command()
+def fuse(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN.trec...", help="TREC runs of the same questions")],
+    out: Annotated[Path, typer.Option(metavar="OUT.trec", help="the run to write")],
+    method: Annotated[str, typer.Option(help="rrf (ranks) or weighted (scores)")] = "rrf",
+    weights: Annotated[str | None, typer.Option(metavar="W,W,...", help="one a run; equal ones by default")] = None,
+    scale: Annotated[str, typer.Option(help="of weighted scores: minmax or z")] = "minmax",
+    k: Annotated[int | None, typer.Option("-k", min=1, help="keep the best k of each question; default all")] = None,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="a run may have no hit for some questions")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make one TREC run of several, whatever systems wrote them."""
+    from flmr.evaluate import read_run, write_run
+    from flmr.hybrid import fuse_runs
+    from flmr.show import console
+
+    fused = fuse_runs(
+        [read_run(path) for path in runs],
+        method=method,
+        weights=_weights(weights),
+        scale=scale,
+        k=k,
+        missing_ok=missing_ok,
+    )
+    write_run(fused, out)
+    result = {"runs": [str(path) for path in runs], "run": str(out), "queries": len(fused)}
+    _done(as_json, result, lambda: console().print(f"wrote {len(fused):,} questions to {out}", soft_wrap=True))
 
 
 @app.command()
@@ -364,6 +411,10 @@ def evaluate(
         str | None, typer.Option("-k", metavar="K,K,...", help="cut-offs; default 5,10,100, or the task's own")
     ] = None,
     exact: Exact = False,
+    hybrid: HybridMethod = None,
+    weight: Weight = None,
+    feedback: FeedbackFrom = 0,
+    refine: Refine = False,
     by: Annotated[
         str | None, typer.Option(metavar="META_KEY", help="report per value of this key of the questions")
     ] = None,
@@ -389,7 +440,8 @@ def evaluate(
     of_task = {"task": task or "", "root": data, "split": split or ""}
     cutoffs = _cutoffs(ks) if ks is not None else ()
     sets = question_sets(queries, qrels, recipe, **of_task, images=images, ks=cutoffs, by=by)
-    options = Options(SearchParams(exact=exact), drop_image, drop_text, drop_instruction, against_exact, strict)
+    asking = _hybrid(hybrid, weight, feedback, refine)
+    options = Options(SearchParams(exact=exact), drop_image, drop_text, drop_instruction, against_exact, strict, asking)
     with _open(path, encoder) as retriever:
         measured = [measure(retriever, name, questions, options, progress=True) for name, questions in sets.items()]
         document = results_document(measured, retriever, path)
@@ -491,8 +543,7 @@ def _search_file(
     images: Path | None,
     run: Path | None,
     k: int,
-    params: SearchParams,
-    where: dict[str, Any] | None,
+    asking: Mapping[str, Any],
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -502,7 +553,7 @@ def _search_file(
 
     lines = ReadReport()
     questions = read_questions(queries, strict=strict, report=lines, image_folder=images)
-    found = retriever.search_many(questions, k, params=params, where=where, strict=strict, progress=True)
+    found = retriever.search_many(questions, k, **asking, strict=strict, progress=True)
     skipped(lines.skipped, found.unreadable, "query")
     if run is not None:
         write_run(found.run, run)
@@ -522,6 +573,28 @@ def _query(text: str, image: Path | None, instruction: str) -> Query:
     if not text.strip() and image is None:
         raise InvalidInput("ask something: give --text, --image or both")
     return Query(text=text, image=image, instruction=instruction)
+
+
+def _hybrid(method: str | None, weight: float | None, feedback: int, refine: bool) -> Hybrid | None:
+    if method is None:
+        if weight is not None or feedback or refine:
+            raise InvalidInput("--weight, --feedback and --refine say more of --hybrid; give --hybrid rrf or weighted")
+        return None
+    from flmr.hybrid import Feedback, Hybrid, Refinement
+
+    asked = Hybrid(
+        method,
+        feedback=Feedback(passages=feedback) if feedback else None,
+        refinement=Refinement() if refine else None,
+    )
+    return asked if weight is None else dataclasses.replace(asked, weight=weight)
+
+
+def _weights(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInput(f"--weights takes numbers with commas between, like .7,.3; not {text!r}") from None
 
 
 def _json_option(name: str, value: str | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from flmr.data import Qrels, ReadReport, Task, TaskSplit, find_task, qrels_of, r
 from flmr.errors import InvalidInput, StorageError
 from flmr.evaluate import Report, Run, evaluate_run, write_result, write_run
 from flmr.evaluate.result import find_commit
+from flmr.hybrid import Hybrid
 from flmr.index import SearchParams
 from flmr.recipe import load_recipe
 from flmr.records import Query, Question
@@ -42,6 +43,7 @@ class Options:
     drop_instruction: bool = False
     against_exact: bool = False
     strict: bool = False
+    hybrid: Hybrid | None = None
 
 
 @dataclass(frozen=True)
@@ -182,12 +184,13 @@ def measure_questions(
     """The same for questions at hand."""
     depth = max(max(ks), max(AGAINST_EXACT_KS) if options.against_exact else 0)
     queries = [_control(question.query, options) for question in asked]
-    found = retriever.search_many(queries, depth, params=options.params, strict=options.strict, progress=progress)
+    asking: dict[str, Any] = {"hybrid": options.hybrid, "progress": progress}
+    found = retriever.search_many(queries, depth, params=options.params, strict=options.strict, **asking)
     _check_pictures(queries, found.unreadable)
     agreements: dict[str, float] = {}
     if options.against_exact:
         exactly = SearchParams(exact=True)
-        exact = retriever.search_many(queries, depth, params=exactly, progress=progress, stage="exact search")
+        exact = retriever.search_many(queries, depth, params=exactly, stage="exact search", **asking)
         agreements = {f"recall@{k}": agreement(found.run, exact.run, k) for k in AGAINST_EXACT_KS}
     answers = {question.id: question.answers for question in asked if question.answers}
     texts = _passage_texts(retriever) if answers else None
@@ -222,6 +225,7 @@ def measure_questions(
             "drop_image": options.drop_image,
             "drop_text": options.drop_text,
             "drop_instruction": options.drop_instruction,
+            **({"hybrid": json.dumps(asdict(options.hybrid))} if options.hybrid else {}),
         },
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 from flmr.build import DEFAULT_BATCH, Account, IndexRecipe, batches, encode_stream, open_passages
 from flmr.data import TaskSplit
 from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, UnreadableImage
+from flmr.hybrid import Hybrid, HybridSearcher
 from flmr.index import Index, SearchParams
 from flmr.index.manifest import holds_index
 from flmr.journal import Journal, journal_folder
@@ -46,6 +47,7 @@ class Retriever:
     def __init__(self, index: Index, encoder: Encoder | None = None) -> None:
         self.index = index
         self._encoder = encoder
+        self._hybrid: HybridSearcher | None = None  # of the last commit that was searched by words too
         if encoder is not None:
             check_encoder(index, encoder)
 
@@ -151,12 +153,19 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         only_ids: Sequence[str] | None = None,
         exclude_ids: Sequence[str] | None = None,
+        hybrid: Hybrid | str | None = None,
     ) -> list[list[Hit]]:
-        """The best k passages of each query.  Raises UnreadableImage naming the query, EncoderMismatch."""
+        """The best k passages of each query.
+
+        hybrid: also search by the words of the query and fuse both rankings, "rrf" or "weighted", or a
+        `flmr.hybrid.Hybrid` that says more; scores are then the fused ones.
+        Raises UnreadableImage naming the query, EncoderMismatch; with hybrid MissingExtra, and InvalidInput where the
+        index stores no passages.
+        """
         asked = _as_queries(queries)
         if not asked:
             return []
-        return self._find(self.encode(asked), k, params, where, only_ids, exclude_ids)
+        return self._find(asked, self.encode(asked), k, params, where, only_ids, exclude_ids, hybrid)
 
     def encode(self, queries: Sequence[Query]) -> MultiVectors:
         """The rows of each query; raises UnreadableImage naming the query."""
@@ -169,6 +178,7 @@ class Retriever:
         *,
         params: SearchParams | None = None,
         where: Mapping[str, Any] | None = None,
+        hybrid: Hybrid | str | None = None,
         batch_size: int = 64,
         strict: bool = False,
         progress: Progress = False,
@@ -191,9 +201,8 @@ class Retriever:
                 readable, vectors = self._encode_readable(batch, unreadable, strict)
                 encoded = time.perf_counter()
                 if vectors is not None:
-                    for query, hits in zip(
-                        readable, self._find(vectors, k, params, where, passages=False), strict=True
-                    ):
+                    found = self._find(readable, vectors, k, params, where, hybrid=hybrid, passages=False)
+                    for query, hits in zip(readable, found, strict=True):
                         run[query.id] = [(hit.id, hit.score) for hit in hits]
                 encode_s += encoded - started
                 search_s += time.perf_counter() - encoded
@@ -282,23 +291,29 @@ class Retriever:
 
     def _find(
         self,
+        asked: Sequence[Query],
         vectors: MultiVectors,
         k: int,
         params: SearchParams | None,
         where: Mapping[str, Any] | None = None,
         only_ids: Sequence[str] | None = None,
         exclude_ids: Sequence[str] | None = None,
+        hybrid: Hybrid | str | None = None,
         passages: bool = True,
     ) -> list[list[Hit]]:
-        return self.index.search(
-            vectors,
-            k,
-            params=params,
-            where=where,
-            only_ids=only_ids,
-            exclude_ids=exclude_ids,
-            passages=passages,
+        filters: dict[str, Any] = {"where": where, "only_ids": only_ids, "exclude_ids": exclude_ids}
+        if hybrid is None:
+            return self.index.search(vectors, k, params=params, passages=passages, **filters)
+        texts = [query.text for query in asked]
+        return self._hybrid_searcher().search(
+            texts, vectors, k, Hybrid.of(hybrid), params=params, passages=passages, **filters
         )
+
+    def _hybrid_searcher(self) -> HybridSearcher:
+        """That of the last commit; what it has made of an earlier one is forgotten."""
+        if self._hybrid is None or self._hybrid.generation != self.index.generation:
+            self._hybrid = HybridSearcher(self.index.searcher())
+        return self._hybrid
 
     def _encode_readable(
         self, batch: list[Query], unreadable: dict[str, str], strict: bool
@@ -327,7 +342,7 @@ class Retriever:
         """The passage's true place: exact search, deeper and deeper until it appears."""
         k = 100
         while True:
-            hits = self._find(vectors, k, SearchParams(exact=True), passages=False)[0]
+            hits = self.index.search(vectors, k, params=SearchParams(exact=True), passages=False)[0]
             for hit in hits:
                 if hit.id == passage.id:
                     return replace(hit, passage=passage)

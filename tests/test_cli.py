@@ -166,6 +166,38 @@ def test_search_of_a_file_writes_a_run_and_counts_unreadable_pictures(kb: Path, 
     assert [line.split()[0] for line in run.read_text().splitlines()] == ["q1", "q1", "q2", "q2"]
 
 
+def test_hybrid_search_and_measuring_use_the_words_too(kb: Path, ask: Ask) -> None:
+    pytest.importorskip("bm25s", reason="searching by words needs bm25s")
+    asked = ("--hybrid", "weighted", "--weight", 0)
+    hits = ask("search", kb / "index", "--text", "which flower is red", *asked)["hits"]
+    assert [hit["id"] for hit in hits] == ["rose"]  # type: ignore[attr-defined]  # no other passage shares a word
+    more = ask("search", kb / "index", "--text", "red", "--hybrid", "rrf", "--feedback", 1, "--refine")["hits"]
+    assert {hit["id"] for hit in more} == set(TEXTS)  # type: ignore[attr-defined]
+    document = ask("evaluate", kb / "index", "--queries", kb / "questions.jsonl", *asked)
+    measured = document["sets"]["questions"]  # type: ignore[index]
+    assert json.loads(measured["hybrid"])["weight"] == 0
+
+
+def test_runs_are_fused_into_one(ask: Ask, mistake: Callable[..., str], tmp_path: Path) -> None:
+    rows, words, out = (tmp_path / name for name in ("rows.trec", "words.trec", "out.trec"))
+    rows.write_text("q1 Q0 a 1 9.0 x\nq1 Q0 b 2 5.0 x\nq1 Q0 c 3 1.0 x\n")
+    words.write_text("q1 Q0 c 1 4.0 y\nq1 Q0 b 2 3.0 y\n")
+    assert ask("fuse", rows, words, "--out", out, "--method", "weighted", "--weights", ".2,.8", "-k", 2)["queries"] == 1
+    assert [line.split()[2:4] for line in out.read_text().splitlines()] == [["c", "1"], ["a", "2"]]
+    words.write_text("q2 Q0 c 1 4.0 y\n")
+    assert "run 1 lacks 1 of 2 questions, 'q2' among them" in mistake("fuse", rows, words, "--out", out)
+    assert ask("fuse", rows, words, "--out", out, "--missing-ok")["queries"] == 2
+    assert "fused by 'rrf' or 'weighted', not by 'best'" in mistake("fuse", rows, "--out", out, "--method", "best")
+    assert "--weights takes numbers" in mistake("fuse", rows, "--out", out, "--weights", "a,b")
+
+
+def test_wrong_hybrid_settings_are_one_clear_line(kb: Path, mistake: Callable[..., str]) -> None:
+    asked = ("search", kb / "index", "--text", "red")
+    assert "fused by 'rrf' or 'weighted', not by 'both'" in mistake(*asked, "--hybrid", "both")
+    assert "weight of hybrid must be a number from 0 to 1" in mistake(*asked, "--hybrid", "rrf", "--weight", 2)
+    assert "give --hybrid rrf or weighted" in mistake(*asked, "--feedback", 3)
+
+
 def test_info_and_verify_need_no_torch(kb: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"

@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("records",),
     ("roles", "ops", "recipe", "images", "progress"),
     ("data", "model", "index", "evaluate"),
-    ("journal",),
+    ("journal", "hybrid"),
     ("build",),
     ("retriever",),
     ("explain", "measure", "train", "compat"),

@@ -130,12 +130,18 @@ class Searcher:
         answer = lambda query_QD, threads: _answer(_Query(query_QD, usual, threads), parts, chosen)  # noqa: E731
         return self._hits(_map_queries(answer, matrices, params.threads), passages)
 
-    def ids(self) -> list[str]:
-        """The ids of all items, in the order in which they are stored."""
+    def ids(
+        self,
+        *,
+        where: Mapping[str, Any] | None = None,
+        only_ids: Iterable[str] | None = None,
+        exclude_ids: Iterable[str] | None = None,
+    ) -> list[str]:
+        """The ids of all items, or of those that filters as those of `search` let through, in their stored order."""
         ids: list[str] = []
-        for view in self._snapshot.views:
-            stored = view.segment.ids.all()
-            ids += stored if view.alive_N is None else [stored[row] for row in view.alive_rows.tolist()]
+        for part in self._parts(where, only_ids, exclude_ids):
+            stored = part.view.segment.ids.all()
+            ids += stored if part.rows is None else [stored[row] for row in part.rows.tolist()]
         return ids
 
     def __contains__(self, item_id: object) -> bool:

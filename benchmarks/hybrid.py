@@ -1,0 +1,181 @@
+"""Rows, words and both: what fusion, feedback and refinement bring, by group of questions.
+
+    python -m benchmarks.hybrid INDEX --questions FILE [--qrels FILE] --where split=valid --grid fusion [--out FILE.csv]
+        [--by source] [--sample N] [--weight W] [--measures nDCG@10,set_recall@5]
+
+--grid: "fusion" tries methods, weights and scales, "feedback" and "refinement" their constants (to choose on valid);
+"chosen" measures the systems of the tables with the constants that were chosen.  One line a measure and system:
+the mean of each group and over the groups.  --sample: of each group that many questions at most, drawn with seed 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from flmr.data import qrels_of, read_qrels, read_questions
+from flmr.evaluate import Run, evaluate_run
+from flmr.hybrid import Feedback, Hybrid, HybridSearcher, Refinement, fuse_runs
+from flmr.measure import birthplace
+from flmr.records import Question
+from flmr.retriever import Retriever
+
+DEPTH = 100
+ROWS, WORDS = Hybrid(weight=1), Hybrid(weight=0)
+
+
+def fusions() -> Iterator[tuple[str, Hybrid]]:
+    """Methods, weights and scales of a fusion."""
+    for weight in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        for scale in ("minmax", "z"):
+            yield f"weighted {scale} {weight}", Hybrid(weight=weight, scale=scale)
+        for constant in (10, 60):
+            yield f"rrf {constant} {weight}", Hybrid("rrf", weight, constant=constant)
+
+
+def feedbacks(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
+    """Constants of feedback, fused before and after."""
+    for passages in (2, 3, 5):
+        for weight in (0.25, 0.5, 1.0):
+            settings = Feedback(passages=passages, weight=weight)
+            yield f"feedback {passages} passages, weight {weight}", replace(base, feedback=settings)
+
+
+def refinements(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
+    """Constants of refinement, fused after."""
+    for temperature in (0.5, 1.0):
+        for rate in (0.05, 0.2, 0.5):
+            settings = Refinement(rate=rate, temperature=temperature)
+            yield f"refined, rate {rate}, temperature {temperature}", replace(base, refinement=settings)
+
+
+def chosen(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
+    """The systems of the tables, with the defaults of `Feedback` and `Refinement`."""
+    rrf, feedback, refinement = Hybrid("rrf", 0.5), Feedback(), Refinement()
+    yield "rows and words, rrf", rrf
+    yield "rows and words, weighted", base
+    yield "rows, feedback", replace(ROWS, feedback=feedback)
+    yield "feedback, fused before", replace(base, feedback=feedback, after=False)
+    yield "feedback, fused after", replace(base, feedback=feedback, before=False)
+    yield "feedback, fused before and after", replace(base, feedback=feedback)
+    yield "refined, alone", replace(base, refinement=refinement, after=False)
+    yield "refined, fused after", replace(base, refinement=refinement)
+
+
+def main() -> None:
+    """Ask the questions as each system would and write what they measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--qrels", type=Path)
+    parser.add_argument("--where", default="", help="KEY=VALUE of the questions' metadata")
+    parser.add_argument("--by", default="", help="a key of the questions' metadata")
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--grid", choices=("fusion", "feedback", "refinement", "chosen"), required=True)
+    parser.add_argument("--weight", type=float, default=Hybrid.weight)
+    parser.add_argument("--measures", default="nDCG@10,set_recall@5,set_recall@100")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+
+    key, _, value = options.where.partition("=")
+    questions = [q for q in read_questions(options.questions, strict=True) if not key or q.meta.get(key) == value]
+    qrels = read_qrels(options.qrels, strict=True) if options.qrels else qrels_of(questions)
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        if qrels.get(question.id):
+            groups.setdefault(str(question.meta[options.by]) if options.by else "all", []).append(question)
+    if options.sample:
+        rng = np.random.default_rng(0)
+        for name, members in groups.items():
+            groups[name] = [members[i] for i in sorted(rng.permutation(len(members))[: options.sample])]
+    asked = [question for members in groups.values() for question in members]
+
+    with Retriever.open(options.index) as retriever:
+        table = Table(options.out, options.measures.split(","), groups, qrels, retriever)
+        searcher = HybridSearcher(retriever.index.searcher())
+        rows = retriever.encode([question.query for question in asked])
+
+        def run_of(hybrid: Hybrid) -> Run:
+            started = time.perf_counter()
+            found = searcher.search([q.query.text for q in asked], rows, DEPTH, hybrid, passages=False)
+            sys.stdout.write(f"{1000 * (time.perf_counter() - started) / len(asked):.0f} ms a question\n")
+            return {q.id: [(hit.id, hit.score) for hit in hits] for q, hits in zip(asked, found, strict=True)}
+
+        base = Hybrid(weight=options.weight)
+        own, words = run_of(ROWS), run_of(WORDS)
+        table.add("rows", own)
+        table.add("words", words)
+        if options.grid == "fusion":
+            for name, system in fusions():
+                shares = [system.weight, 1 - system.weight]
+                how = {"method": system.method, "scale": system.scale, "constant": system.constant}
+                table.add(name, fuse_runs([own, words], weights=shares, k=DEPTH, **how))
+            return
+        grids = {"feedback": feedbacks, "refinement": refinements, "chosen": chosen}
+        for name, system in grids[options.grid](base):
+            table.add(name, run_of(system))
+
+
+class Table:
+    """Lines of a CSV file and of the terminal: one a measure and system, a column a group."""
+
+    def __init__(
+        self,
+        out: Path | None,
+        measures: Sequence[str],
+        groups: dict[str, list[Question]],
+        qrels: dict[str, dict[str, int]],
+        retriever: Retriever,
+    ) -> None:
+        self._out, self._measures, self._groups, self._qrels = out, measures, groups, qrels
+        self._answers = any(q.answers for members in groups.values() for q in members)
+        index = retriever.index
+        stored = zip(index.ids(), index.passages(index.ids()), strict=True)
+        self._texts = {name: passage.full_text if passage else "" for name, passage in stored}
+
+    def add(self, system: str, run: Run) -> None:
+        """Measure a run and append its lines."""
+        reports = {}
+        for group, members in self._groups.items():
+            reports[group] = evaluate_run(
+                {q.id: run[q.id] for q in members},
+                {q.id: self._qrels[q.id] for q in members},
+                answers={q.id: q.answers for q in members} if self._answers else None,
+                passage_text=self._texts if self._answers else None,
+                num_passages=len(self._texts),
+            )
+        for measure in self._measures:
+            values = {group: report.value(measure) for group, report in reports.items()}
+            line = {
+                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "commit": birthplace()["commit"],
+                "command": shlex.join(["python", "-m", "benchmarks.hybrid", *sys.argv[1:]]),
+                "machine": platform.platform(),
+                "system": system,
+                "measure": measure,
+                **{f"{group} ({len(self._groups[group])})": f"{value:.4f}" for group, value in values.items()},
+                "mean": f"{sum(values.values()) / len(values):.4f}",
+            }
+            sys.stdout.write(f"{system:40} {measure:14} {' '.join(list(line.values())[6:])}\n")
+            sys.stdout.flush()
+            if self._out is not None:
+                new = not self._out.exists()
+                with self._out.open("a", encoding="utf-8", newline="") as file:
+                    writer = csv.DictWriter(file, list(line), lineterminator="\n")
+                    if new:
+                        writer.writeheader()
+                    writer.writerow(line)
+
+
+if __name__ == "__main__":
+    main()
