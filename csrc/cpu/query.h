@@ -3,6 +3,7 @@
 // Row r is step[r] * (high + low / 254): high is the nearest whole multiple of the step, low what is left in 254ths.
 
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <vector>
 

@@ -198,7 +198,7 @@ def query_table_reference(
     width = block_width(len(rows))
     blocks, K, norms = -(-len(rows) // width), len(book.centroids_KD), _norms(rows)
     padded = np.zeros((K, blocks * width), np.float32)
-    padded[:, : len(rows)] = _products(rows, book.centroids_KD, book.centroid_scales_K, both=False)
+    padded[:, : len(rows)] = rounded_products(rows, book.centroids_KD, book.centroid_scales_K, both=False)
     scores = np.ascontiguousarray(padded.reshape(K, blocks, width).transpose(1, 0, 2))
     lows = scores.min(axis=1)
     ranges = (scores.max(axis=1) - lows).reshape(-1)[: len(rows)]
@@ -297,7 +297,7 @@ def score_codes_reference(query_QD: Array, book: Codebook, coded: Coded, items: 
     """The same in NumPy."""
     query = _checked_query(query_QD, book)
     return _score_reference(
-        query, _products(query, book.centroids_KD, book.centroid_scales_K), True, book, coded, items
+        query, rounded_products(query, book.centroids_KD, book.centroid_scales_K), True, book, coded, items
     )
 
 
@@ -337,7 +337,7 @@ def _score_reference(
         if len(tokens):
             levels_TD = unpack_reference(coded.packed_TP[tokens], nbits=book.nbits, dim=book.dim, levels=book.levels)
             scales_T = book.scale_table[coded.scales_T[tokens]]
-            total_TQ = bases_KQ[coded.codes_T[tokens]] + _products(rows_QD, levels_TD, scales_T, both=both)
+            total_TQ = bases_KQ[coded.codes_T[tokens]] + rounded_products(rows_QD, levels_TD, scales_T, both=both)
             out[i] = total_TQ.max(axis=0).sum(dtype=np.float64)
     return out
 
@@ -417,8 +417,8 @@ def _rounded(query_QD: Array) -> tuple[Array, Array, Array]:
     return high_QD.astype(np.int64), low_QD.astype(np.int64), steps_Q
 
 
-def _products(query_QD: Array, values_VD: Array, scales_V: Array, *, both: bool = True) -> Array:
-    """(V, Q) float32: rounded query rows times int8 vectors times their scales, rounded where the kernels round."""
+def rounded_products(query_QD: Array, values_VD: Array, scales_V: Array, *, both: bool = True) -> Array:
+    """(V, Q) float32, in NumPy: rounded query rows times int8 vectors times their scales, rounded as in the kernels."""
     high_QD, low_QD, steps_Q = _rounded(query_QD)
     values = values_VD.astype(np.int64)
     dots_VQ = (values @ high_QD.T).astype(np.float32)

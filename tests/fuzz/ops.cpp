@@ -335,6 +335,19 @@ void fuzz_rough(Random& random, int callers) {
   });
 }
 
+void fuzz_sketch_scores(Random& random, int callers) {
+  const bool strange = random.one_in(6);
+  const int64_t dim = 1 + random.below(random.one_in(8) ? 300 : 140), count = random.below(random.one_in(4) ? 2000 : 200);
+  const auto row = floats(random, dim, false), table = floats(random, 256, strange);
+  const auto packed = bits<uint8_t>(random, count * ((dim + 7) / 8)), scales = bits<uint8_t>(random, count);
+  const auto levels = bits<int8_t>(random, 64);
+  everywhere("sketch_scores", true, strange ? Agree::kNone : Agree::kAll, callers, [&](Run run) {
+    Array<float> out(count);
+    flmr::sketch_scores(row.get(), dim, packed.get(), scales.get(), count, levels.get(), table.get(), out.get(), run);
+    return listed(out);
+  });
+}
+
 void fuzz_table(Random& random, int callers) {
   const bool strange = random.one_in(6);
   const Stored stored(random, strange, false);
@@ -633,7 +646,7 @@ void execute(uint64_t seed, int callers) {
   current = seed;
   Random random(seed);
   void (*const ops[])(Random&, int) = {fuzz_score_codes, fuzz_score_codes, fuzz_estimate,    fuzz_rough,
-                                       fuzz_estimate,
+                                       fuzz_estimate,    fuzz_sketch_scores,
                                        fuzz_rough,       fuzz_probe,       fuzz_probe,       fuzz_table,
                                        fuzz_merge_rows,  fuzz_score_flat,  fuzz_maxsim,
                                        fuzz_assign,      fuzz_assign_rounded, fuzz_means,    fuzz_trellis,
