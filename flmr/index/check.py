@@ -8,11 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from flmr.errors import InvalidInput
+from flmr.index.sample import own_query
 from flmr.index.searcher import Searcher
 from flmr.index.settings import SearchParams
-
-QUERY_ROWS = 32
-NOISE = 0.3  # of a row's length: a stored row itself would be found by its own list at once, as no question's is
 
 
 def self_check(
@@ -43,8 +41,6 @@ def own_queries(searcher: Searcher, n: int, seed: int) -> list[np.ndarray]:
     queries = []
     for place in rng.permutation(len(ids))[:n]:
         rows = searcher.vectors(ids[place])
-        rows = rows[np.sort(rng.permutation(len(rows))[:QUERY_ROWS])]
         if len(rows):
-            lengths = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
-            queries.append(rows + NOISE * lengths * rng.standard_normal(rows.shape, dtype=np.float32))
+            queries.append(own_query(rows, rng))
     return queries

@@ -131,10 +131,12 @@ class Codec:
         """The vectors that the codes stand for, in the caller's space: (T, D) float32."""
         return self.unrotate(self.decode_rotated(codes_T, packed_TP, scales_T))
 
-    def decode_rotated(self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray) -> np.ndarray:
+    def decode_rotated(
+        self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray, *, threads: int | None = None
+    ) -> np.ndarray:
         """The same in the space of the codes."""
         residuals_TD = dequantize(
-            packed_TP, scales_T, self.scale_table, nbits=self.nbits, dim=self.dim, levels=self.levels
+            packed_TP, scales_T, self.scale_table, nbits=self.nbits, dim=self.dim, levels=self.levels, threads=threads
         )
         residuals_TD += self.nearest(codes_T)
         return residuals_TD

@@ -19,11 +19,13 @@ import numpy as np
 from flmr.index.codec import Codec
 from flmr.ops.coded import USUAL_WHOLE
 
+Far = tuple[np.ndarray, np.ndarray]
+
 LONGEST = 1e7  # 8,192 dims of 65,504 are shorter; more only where the scales are damaged
 ROWS_AT_ONCE = 1 << 22
 # Usual lengths end three standard deviations above the middle; for a Gaussian the upper quartile is 0.674 of one above.
 SPREADS = 3 / 0.674
-# And so few items are far that they take little from the 42 sqrt(N) that are estimated (settings.py).
+# And so few items are far that they take little from thousands that are estimated (settings.py).
 MOST_PER_ROOT = 2
 
 
@@ -47,6 +49,12 @@ def mean_lengths(codec: Codec, scales_T: np.ndarray, offsets_N1: np.ndarray) -> 
             sums = np.add.reduceat(lengths[scales_T[places[0] : places[-1]]], places[full] - places[0])
             means_N[first + full] = sums / counts[full]
     return means_N
+
+
+def far_items(lengths_N: np.ndarray, usual: float) -> Far:
+    """Rows of the items whose mean length is beyond the usual, ascending, uint32, and by how much, float32."""
+    rows = np.flatnonzero(lengths_N > usual).astype(np.uint32)
+    return rows, lengths_N[rows] - np.float32(usual)
 
 
 def usual_length(lengths_N: np.ndarray) -> float:

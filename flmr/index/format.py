@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flmr.ops.sketch import SKETCH_BITS
+
 FORMAT = "flmr-index"
 VERSION = 2
 
@@ -32,6 +34,8 @@ OFFSETS = "offsets.npy"
 CODES = "codes.npy"
 RESIDUALS = "residuals.npy"
 SCALES = "scales.npy"
+SKETCHES = "sketches.npy"
+SKETCH_SCALES = "sketch-scales.npy"
 LISTS = "lists.npy"
 LISTS_OFFSETS = "lists-offsets.npy"
 VECTORS = "vectors.npy"
@@ -47,11 +51,15 @@ LEVELS = "levels"
 SCALE_TABLE = "scale-table"
 ROTATION = "rotation"
 PERMUTATION = "permutation"
+SAMPLE_ROWS = "rows"
+SAMPLE_SCALES = "scales"
+SAMPLE_PARTS = (SAMPLE_ROWS, SAMPLE_SCALES)
 CODEC_PARTS = (CENTROIDS, CENTROID_SCALES, LEVELS, SCALE_TABLE, ROTATION, PERMUTATION)
 
 _SEGMENT_NAME = re.compile(r"[0-9]{4,9}")
 _OWN_ENTRY = re.compile(
-    rf"[0-9]{{4,9}}|[0-9]{{4,9}}\.alive\.[0-9]+\.npy|codec-[0-9]+\.({'|'.join(CODEC_PARTS)})\.npy"
+    rf"[0-9]{{4,9}}|[0-9]{{4,9}}\.(alive|gains)\.[0-9]+\.npy|codec-[0-9]+\.({'|'.join(CODEC_PARTS)})\.npy"
+    rf"|sample-[0-9]+\.({'|'.join(SAMPLE_PARTS)})\.npy"
     r"|manifest\.json(\.new)?|writer\.lock"
 )
 
@@ -92,7 +100,7 @@ class Layout:
     """What fixes the files of a segment: counts, and how vectors are stored.
 
     centroids: K, 0 where the segment has no codec (flat, or not one row).  list_bytes: of all inverted lists, 0 where
-    the segment is too small to have any.
+    the segment is too small to have any.  sketched: whether items have a sketch of their mean vector.
     """
 
     items: int
@@ -104,6 +112,7 @@ class Layout:
     ids_bytes: int
     keep_vectors: bool
     passages: bool
+    sketched: bool
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -120,6 +129,9 @@ class Layout:
             files[CODES] = array("<u2", self.vectors)
             files[RESIDUALS] = array("|u1", self.vectors, packed_bytes(self.dim, self.nbits))
             files[SCALES] = array("|u1", self.vectors)
+        if self.sketched:
+            files[SKETCHES] = array("|u1", self.items, packed_bytes(self.dim, SKETCH_BITS))
+            files[SKETCH_SCALES] = array("|u1", self.items)
         if self.list_bytes:
             files[LISTS] = array("|u1", self.list_bytes)
             files[LISTS_OFFSETS] = array("<i8", self.centroids + 1)
@@ -159,6 +171,26 @@ def alive_name(segment: str, generation: int) -> str:
 def is_alive_name(name: str, segment: str) -> bool:
     """Whether a name is one that `alive_name` gives for this segment: nothing else is ever read as its bitmap."""
     return re.fullmatch(rf"{segment}\.alive\.[0-9]{{1,19}}\.npy", name) is not None
+
+
+def gains_array(items: int) -> Array:
+    """What sample queries gain on items, over their mean vectors and over their rough scores."""
+    return array("<f2", 2, items)
+
+
+def gains_name(segment: str, generation: int) -> str:
+    """The file of a segment's gains, new with the generation that measures them."""
+    return f"{segment}.gains.{generation}.npy"
+
+
+def is_gains_name(name: str, segment: str) -> bool:
+    """Whether a name is one that `gains_name` gives for this segment: nothing else is ever read as its gains."""
+    return re.fullmatch(rf"{segment}\.gains\.[0-9]{{1,19}}\.npy", name) is not None
+
+
+def sample_name(generation: int, part: str) -> str:
+    """The file of a part of the sample queries: one of SAMPLE_PARTS."""
+    return f"sample-{generation}.{part}.npy"
 
 
 def is_codec_number(key: str) -> bool:

@@ -23,7 +23,8 @@ from flmr.index.lock import WriterLock
 from flmr.index.manifest import Manifest, holds_index, plain_json, read_manifest
 from flmr.index.merge import merge
 from flmr.index.packing import Packing
-from flmr.index.searcher import Searcher
+from flmr.index.sample import make_sample
+from flmr.index.searcher import Searcher, as_queries
 from flmr.index.settings import SearchParams
 from flmr.index.snapshot import Snapshot, open_snapshot
 from flmr.index.store import Storage, naming
@@ -73,6 +74,7 @@ class Index:
         progress: Progress = False,
         encoder: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
+        sample_queries: MultiVectors | Sequence[Any] | None = None,
         storage: Storage | None = None,
     ) -> Index:
         """Build an index and commit it.  Everything given is consumed once, in lock-step, in bounded memory.
@@ -82,6 +84,7 @@ class Index:
         keep_vectors: also store float16 vectors and take scores from them.  pool: make one row of every 2, 3, ... of an
         item, those that are most alike, also of what is added later.  memory_limit: bytes for the work, default
         512 MB; ids come on top.  encoder, recipe: written into the manifest.
+        sample_queries: a few queries as they will be asked, the best 16 or more: see `calibrate`.
         resume: keep what is computed in `PATH.building` until the index stands, also when this is interrupted, and take
         up what an earlier call has left there: the index is the same as that of an uninterrupted one, whatever changed
         is computed again.  An index that stands already is opened if it has as many items.
@@ -122,6 +125,8 @@ class Index:
                             raise InvalidInput(
                                 "there is nothing to index: give at least one item, or empty MultiVectors of D"
                             )
+                        if sample_queries is not None:
+                            writer.use_sample(make_sample(as_queries(sample_queries, writer.dim)))
                         writer.commit(report, force=True)
                 except BaseException:
                     writer.abandon()
@@ -250,6 +255,24 @@ class Index:
         with self._as_writer() as writer, reporting(progress) as report:
             merge(writer, report)
 
+    def calibrate(
+        self, sample_queries: MultiVectors | Sequence[Any] | None = None, *, progress: Progress = False
+    ) -> None:
+        """Measure on the index itself how many items a search has to look at, and commit that, after what was waiting.
+
+        sample_queries: queries as they will be asked, (n, D) each; 16 of them are kept, evenly spread.  What all of
+        them gain on an item is then known for each item, also for those that are added later, and searches for queries
+        that are like them look at a few hundred items in place of thousands.  None: those that the index has, or else
+        its own vectors.  Results change only by which items are looked at, never by their scores.
+        Raises InvalidInput, IndexLocked or StorageError; then the index is as it was.
+        """
+        with self._as_writer() as writer, reporting(progress) as report:
+            sample = None if sample_queries is None else make_sample(as_queries(sample_queries, writer.dim))
+            writer.commit(report)
+            if sample is not None:
+                writer.use_sample(sample)
+            writer.calibrate(report)
+
     def refresh(self) -> bool:
         """See the last commit of any process; returns whether it is a newer one."""
         with self._writing:
@@ -321,7 +344,9 @@ class Index:
         manifest = snapshot.manifest
         codecs = sum(file.bytes for codec in manifest.codecs.values() for file in codec.files.values())
         alive = sum(view.record.alive_file.file.bytes for view in snapshot.views if view.record.alive_file)
-        size = sum(view.segment.bytes for view in snapshot.views) + codecs + alive
+        files = [view.record.gains_file.file for view in snapshot.views if view.record.gains_file]
+        files += manifest.sample.files.values() if manifest.sample else ()
+        size = sum(view.segment.bytes for view in snapshot.views) + codecs + alive + sum(file.bytes for file in files)
         deleted = sum(view.record.items - view.record.alive for view in snapshot.views)
         return {
             "path": str(self._path),
@@ -338,6 +363,7 @@ class Index:
             "centroids": max((codec.centroids for codec in manifest.codecs.values()), default=0),
             "bytes": size,
             "bytes_per_vector": size / max(1, sum(view.record.vectors for view in snapshot.views)),
+            "sample_queries": len(manifest.sample.lengths) if manifest.sample else 0,
             "images_not_stored": manifest.images_not_stored,
             "encoder": self.encoder,
             "recipe": self.recipe,

@@ -22,16 +22,19 @@ from flmr.index.format import (
     MANIFEST,
     MANIFEST_DRAFT,
     NBITS,
+    SAMPLE_PARTS,
     SEGMENT,
     VERSION,
     Layout,
     is_alive_name,
     is_codec_number,
+    is_gains_name,
     is_segment_name,
 )
 from flmr.index.store import Storage, checksum, file_size, naming, read_bytes
 from flmr.records import MAX_DIM
 
+MEASURED_COUNTS = 6  # of a plan: two numbers of results, three recalls (see settings.MEASURED)
 _FIRST_LINE = re.compile(rb'\{"checksum": "([0-9a-f]{64})",\n')
 RESTORE = "restore it from a copy or rebuild the index"
 
@@ -72,6 +75,15 @@ class AliveRecord:
 
 
 @dataclass(frozen=True)
+class GainsRecord:
+    """What the sample queries gain on the items of a segment, in units of `unit`."""
+
+    name: str
+    file: FileRecord
+    unit: float
+
+
+@dataclass(frozen=True)
 class SegmentRecord:
     """A segment of the index as one commit sees it: alive counts items that are not deleted.
 
@@ -86,6 +98,30 @@ class SegmentRecord:
     codec: int | None
     segment_file: FileRecord
     alive_file: AliveRecord | None = None
+    gains_file: GainsRecord | None = None
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """The sample queries of an index: the generation that wrote them, rows of each query, their files."""
+
+    generation: int
+    lengths: tuple[int, ...]
+    files: Mapping[str, FileRecord]
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """How many items a search has to look at, for each of `settings.MEASURED`.
+
+    items: of so many it was measured.  likeness: the cosine below which a query is unlike the sample, None where there
+    was none and the index's own vectors were asked.  by_means (empty without a sample), rough: the counts.
+    """
+
+    items: int
+    likeness: float | None
+    by_means: tuple[int, ...]
+    rough: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -109,6 +145,8 @@ class Manifest:
     images_not_stored: int = 0
     encoder: Mapping[str, Any] | None = None
     recipe: Mapping[str, Any] | None = None
+    sample: SampleRecord | None = None
+    plan: PlanRecord | None = None
 
     @property
     def items(self) -> int:
@@ -157,11 +195,17 @@ def read_manifest(folder: Path) -> Manifest:
     for number, codec in manifest.codecs.items():
         if not is_codec_number(number) or not codec.files.keys() <= set(CODEC_PARTS):
             raise CorruptIndex(f"{path} names a codec {number!r} that cannot be: {RESTORE}")
+    if manifest.sample is not None and not manifest.sample.files.keys() <= set(SAMPLE_PARTS):
+        raise CorruptIndex(f"{path} names sample queries that cannot be: {RESTORE}")
+    if manifest.plan is not None and not _is_plan(manifest.plan):
+        raise CorruptIndex(f"{path} holds a plan out of range: {RESTORE}")
     for segment in manifest.segments:
         if not is_segment_name(segment.name) or segment.alive > segment.items:
             raise CorruptIndex(f"{path} names a segment {segment.name!r} that cannot be: {RESTORE}")
         if segment.alive_file is not None and not is_alive_name(segment.alive_file.name, segment.name):
             raise CorruptIndex(f"{path} names {segment.alive_file.name!r} as an alive bitmap: {RESTORE}")
+        if segment.gains_file is not None and not is_gains_name(segment.gains_file.name, segment.name):
+            raise CorruptIndex(f"{path} names {segment.gains_file.name!r} as gains: {RESTORE}")
         if segment.codec is not None and str(segment.codec) not in manifest.codecs:
             raise CorruptIndex(
                 f"{path}: segment {segment.name} needs codec {segment.codec}, which is not there: {RESTORE}"
@@ -253,18 +297,29 @@ def _load(kind: type[Record], content: Any, path: Path) -> Record:
         raise CorruptIndex(f"{path} does not hold a {kind.__name__} ({error}): {RESTORE}") from error
 
 
+def _is_plan(plan: PlanRecord) -> bool:
+    counts = {len(plan.rough), len(plan.by_means) or MEASURED_COUNTS}
+    return counts == {MEASURED_COUNTS} and plan.items > 0 and min(*plan.rough, *plan.by_means) > 0
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 # Keys that indexes of this format version have had only since some day, and what their absence means.
-_LATER: Mapping[type, Mapping[str, Any]] = {CodecRecord: {"residual": None}}
+_LATER: Mapping[type, Mapping[str, Any]] = {
+    CodecRecord: {"residual": None},
+    Layout: {"sketched": False},
+    SegmentRecord: {"gains_file": None},
+    Manifest: {"sample": None, "plan": None},
+}
 
 # What a field of this type may be in JSON; fields of other types are built by `_BUILD`.
 _PLAIN: Mapping[str, Callable[[Any], bool]] = {
     "int": _is_count,
     "int | None": lambda value: value is None or _is_count(value),
     "float | None": lambda value: value is None or (isinstance(value, int | float) and 0 <= value < float("inf")),
+    "float": lambda value: isinstance(value, int | float) and 0 <= value < float("inf"),
     "bool": lambda value: isinstance(value, bool),
     "str": lambda value: isinstance(value, str),
     "tuple[int, ...]": lambda value: isinstance(value, list) and all(map(_is_count, value)),
@@ -282,9 +337,11 @@ def _codec(content: dict[str, Any], path: Path) -> CodecRecord:
 
 def _segment(content: dict[str, Any], path: Path) -> SegmentRecord:
     alive = content["alive_file"]
+    gains = content["gains_file"]
     parts = {
         "segment_file": _load(FileRecord, content["segment_file"], path),
         "alive_file": None if alive is None else _load(AliveRecord, alive, path),
+        "gains_file": None if gains is None else _load(GainsRecord, gains, path),
     }
     return SegmentRecord(**{**content, **parts})
 
@@ -293,6 +350,8 @@ def _manifest(content: dict[str, Any], path: Path) -> Manifest:
     parts = {
         "codecs": {number: _load(CodecRecord, codec, path) for number, codec in content["codecs"].items()},
         "segments": tuple(_load(SegmentRecord, segment, path) for segment in content["segments"]),
+        "sample": None if content["sample"] is None else _load(SampleRecord, content["sample"], path),
+        "plan": None if content["plan"] is None else _load(PlanRecord, content["plan"], path),
     }
     return Manifest(**{**content, **parts})
 
@@ -301,6 +360,15 @@ _BUILD: Mapping[type, Any] = {
     FileRecord: lambda content, path: FileRecord(**content),
     Layout: lambda content, path: Layout(**content),
     AliveRecord: lambda content, path: AliveRecord(content["name"], _load(FileRecord, content["file"], path)),
+    GainsRecord: lambda content, path: GainsRecord(
+        content["name"], _load(FileRecord, content["file"], path), content["unit"]
+    ),
+    SampleRecord: lambda content, path: SampleRecord(
+        content["generation"], tuple(content["lengths"]), _files(content["files"], path)
+    ),
+    PlanRecord: lambda content, path: PlanRecord(
+        **{**content, "by_means": tuple(content["by_means"]), "rough": tuple(content["rough"])}
+    ),
     CodecRecord: _codec,
     SegmentRecord: _segment,
     Manifest: _manifest,

@@ -2,74 +2,36 @@
 
 Scores.  Every item has one score, that of the best representation that is stored: the kept float16 vectors where the
 index keeps them (or is flat), else its codes.  An exact search scores all items by it; a pruned one ranks all by their
-codes alone, estimates the best of them, and scores the finalists that are left by the very same function.  So an item's
-score never depends on how it was found.
+mean vectors and by their codes, estimates the best, and scores the finalists that are left by the very same function.
+So an item's score never depends on how it was found.
 
 Shapes: Q query rows, D dimension, K centroids, N items of a segment.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flmr.errors import CorruptIndex, InvalidInput, UnknownId
-from flmr.index.codec import Codec
-from flmr.index.far import usual_length
+from flmr.errors import InvalidInput, UnknownId
+from flmr.index.far import Far, far_items, usual_length
 from flmr.index.filters import Filter
 from flmr.index.ids import checked_id
 from flmr.index.lazy import lazy
-from flmr.index.manifest import RESTORE
+from flmr.index.scoring import Part, Query, Scored
 from flmr.index.settings import Plan, SearchParams, plan
 from flmr.index.snapshot import Snapshot, View
 from flmr.index.source import as_matrix
-from flmr.ops.coded import Table, query_table
 from flmr.ops.native import thread_count
 from flmr.ops.topk import best_rows, topk
 from flmr.records import Hit, MultiVectors, Passage
 
 MAX_QUERY_VALUE = 1e24  # 65,535 rows x 8,192 dims x 65,504 x 1e24 still fits float32
-MAX_QUERY_NORM = 1e31  # of 65,535 such rows of 8,192 dims; more only where the rotation is damaged
 
 Found = tuple[float, str, View, int]  # score, id, segment's view, row
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some items of one segment: rows, uint32 ascending, or None for all of them."""
-
-    view: View
-    rows: np.ndarray | None
-
-    @property
-    def items(self) -> int:
-        """How many."""
-        return len(self.view.segment) if self.rows is None else len(self.rows)
-
-    @property
-    def vectors(self) -> int:
-        """How many rows they have together."""
-        if self.rows is None:
-            return self.view.segment.layout.vectors
-        offsets_N1 = self.view.segment.offsets
-        return int((offsets_N1[self.rows.astype(np.int64) + 1] - offsets_N1[self.rows]).sum())
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A part with the score of each of its items."""
-
-    part: Part
-    scores: np.ndarray
-
-    def rows(self) -> np.ndarray:
-        """The rows that the scores belong to."""
-        return np.arange(len(self.scores)) if self.part.rows is None else self.part.rows
 
 
 class Searcher:
@@ -125,9 +87,20 @@ class Searcher:
         matrices = as_queries(queries, self.dim)
         parts = self._parts(where, only_ids, exclude_ids)
         codes = any(part.view.segment.codec is not None for part in parts)
-        chosen = plan(params, int(k), vectors=sum(part.vectors for part in parts), codes=codes)
-        usual = math.inf if chosen.scan else self._usual_length
-        answer = lambda query_QD, threads: _answer(_Query(query_QD, usual, threads), parts, chosen)  # noqa: E731
+        chosen = plan(
+            params,
+            int(k),
+            vectors=sum(part.vectors for part in parts),
+            codes=codes,
+            measured=self._snapshot.manifest.plan,
+            items=len(self),
+        )
+        far = {} if chosen.scan else self._far
+
+        def answer(query_QD: np.ndarray, threads: int) -> list[Found]:
+            likeness = 0.0 if chosen.scan else self._likeness(query_QD)
+            return _answer(Query(query_QD, threads, far, likeness), parts, chosen)
+
         return self._hits(_map_queries(answer, matrices, params.threads), passages)
 
     def ids(
@@ -175,10 +148,25 @@ class Searcher:
         return view.segment.vectors(row)
 
     @lazy
-    def _usual_length(self) -> float:
-        """Up to which mean length of its residuals an item is like the others."""
-        lengths = [view.segment.residual_lengths for view in self._snapshot.views if view.segment.codec]
-        return usual_length(np.concatenate(lengths)) if lengths else math.inf
+    def _far(self) -> dict[str, Far]:
+        """The items of each segment that are unlike the others of the index."""
+        segments = [view.segment for view in self._snapshot.views if view.segment.codec]
+        if not segments:
+            return {}
+        usual = usual_length(np.concatenate([segment.residual_lengths for segment in segments]))
+        return {segment.name: far_items(segment.residual_lengths, usual) for segment in segments}
+
+    def _likeness(self, query_QD: np.ndarray) -> float:
+        """How much of the usual sample query is in a query; 0 where it is unlike them or not all items have gains."""
+        sample, measured = self._snapshot.sample, self._snapshot.manifest.plan
+        if sample is None or measured is None or measured.likeness is None or not self._all_gain:
+            return 0.0
+        return sample.likeness(query_QD, measured.likeness)
+
+    @lazy
+    def _all_gain(self) -> bool:
+        views = [view for view in self._snapshot.views if view.segment.codec is not None]
+        return all(view.gains_2N is not None for view in views)
 
     def _found(self, item_id: str) -> tuple[View, int]:
         found = self._snapshot.find(checked_id(item_id))
@@ -220,88 +208,14 @@ class Searcher:
         ]
 
 
-class _Query:
-    """One query's rows, and what each codec makes of them once: rotated, merged, scored with the centroids.
-
-    usual: the mean length of residuals beyond which an item is unlike the others (see `flmr.index.far`).
-    """
-
-    def __init__(self, query_QD: np.ndarray, usual: float, threads: int) -> None:
-        self._query_QD = query_QD
-        self._usual = usual
-        self._threads = threads
-        self._rotated: dict[int, np.ndarray] = {}
-        self._tables: dict[int, Table] = {}
-
-    def rows(self, parts: list[Part]) -> int:
-        """How many rows are left of it after merging, the most of any codec."""
-        return max(
-            (len(self._table(part.view.segment.codec).rows_MD) for part in parts if part.view.segment.codec), default=0
-        )
-
-    def probe(self, part: Part, nprobe: int) -> Part:
-        """What of a part is far or in the lists that the query's rows probe; all where its segment has no lists."""
-        segment = part.view.segment
-        if segment.codec is None:
-            return part
-        scores = self._table(segment.codec).scores
-        scores_QK = np.ascontiguousarray(scores.transpose(0, 2, 1)).reshape(-1, scores.shape[1])
-        rows = len(self._table(segment.codec).rows_MD)
-        found = segment.candidates(scores_QK[:rows], nprobe=nprobe, threads=self._threads)
-        if found is None:
-            return part
-        far = np.flatnonzero(segment.residual_lengths > self._usual).astype(np.uint32)
-        return _restricted(part, np.union1d(found, far) if len(far) else found)
-
-    def rough(self, part: Part) -> Scored:
-        """Scores from codes alone, those of items that are far raised."""
-        segment = part.view.segment
-        if segment.codec is None:
-            return Scored(part, np.full(part.items, -np.inf, np.float32))
-        table = self._table(segment.codec)
-        scores = segment.rough(table, part.rows, threads=self._threads)
-        lengths = segment.residual_lengths if part.rows is None else segment.residual_lengths[part.rows]
-        norms = float(np.linalg.norm(table.rows_MD.astype(np.float64), axis=1).sum())
-        scores += min(norms, MAX_QUERY_NORM) * np.maximum(lengths - np.float32(self._usual), 0)
-        return Scored(part, scores)
-
-    def estimate(self, part: Part) -> Scored:
-        """About the scores."""
-        segment = part.view.segment
-        if segment.codec is None:
-            return Scored(part, np.full(part.items, -np.inf, np.float32))
-        return Scored(part, segment.estimate(self._table(segment.codec), part.rows, threads=self._threads))
-
-    def score(self, part: Part) -> Scored:
-        """The items' scores: from their vectors where these are stored, else from their codes."""
-        segment = part.view.segment
-        if segment.has_vectors:
-            return Scored(part, segment.score_vectors(self._query_QD, part.rows, threads=self._threads))
-        rotated_QD = self._rotate(segment.codec) if segment.codec else self._query_QD
-        return Scored(part, segment.score_codes(rotated_QD, part.rows, threads=self._threads))
-
-    def _rotate(self, codec: Codec) -> np.ndarray:
-        if id(codec) not in self._rotated:
-            rotated_QD = codec.rotate(self._query_QD, threads=self._threads)
-            if not np.isfinite(rotated_QD).all():  # a rotation that somebody else wrote
-                raise CorruptIndex(f"the index's rotation is damaged; run verify, then {RESTORE}")
-            self._rotated[id(codec)] = rotated_QD
-        return self._rotated[id(codec)]
-
-    def _table(self, codec: Codec) -> Table:
-        if id(codec) not in self._tables:
-            self._tables[id(codec)] = query_table(self._rotate(codec), codec.book, threads=self._threads)
-        return self._tables[id(codec)]
-
-
-def _answer(query: _Query, parts: list[Part], chosen: Plan) -> list[Found]:
-    """probe -> rough -> estimate -> score -> topk: best first."""
+def _answer(query: Query, parts: list[Part], chosen: Plan) -> list[Found]:
+    """probe -> by means -> rough -> estimate -> score -> topk: best first."""
     if not chosen.scan:
         parts = _finalists(query, parts, chosen)
     return _best([query.score(part) for part in parts], chosen.k)
 
 
-def _finalists(query: _Query, parts: list[Part], chosen: Plan) -> list[Part]:
+def _finalists(query: Query, parts: list[Part], chosen: Plan) -> list[Part]:
     """The items that are worth scoring."""
     items = sum(part.items for part in parts)
     likely = parts
@@ -309,7 +223,11 @@ def _finalists(query: _Query, parts: list[Part], chosen: Plan) -> list[Part]:
         likely = [query.probe(part, chosen.nprobe) for part in parts]
         if sum(part.items for part in likely) < min(chosen.k, items):
             likely = parts  # the lists that were probed held too few: look at everything
-    wanted = chosen.candidates(items, query.rows(parts))
+    known = query.likeness > 0
+    kept = chosen.kept(items, known=known)
+    if sum(part.items for part in likely) > kept:
+        likely = _best_parts([query.by_means(part) for part in likely], kept)
+    wanted = chosen.candidates(items, query.rows(parts), known=known)
     if sum(part.items for part in likely) > wanted:
         likely = _best_parts([query.rough(part) for part in likely], wanted)
     count = chosen.rescored if any(part.view.segment.has_vectors for part in parts) else chosen.finalists
@@ -378,15 +296,6 @@ def _id_set(name: str, ids: Iterable[str] | None) -> set[str] | None:
 
 def _rows(mask_N: np.ndarray) -> np.ndarray:
     return np.flatnonzero(mask_N).astype(np.uint32)
-
-
-def _restricted(part: Part, candidates: np.ndarray) -> Part:
-    """The candidates that belong to the part."""
-    if part.rows is not None:
-        wanted_N = np.zeros(len(part.view.segment), bool)
-        wanted_N[part.rows] = True
-        candidates = candidates[wanted_N[candidates]]
-    return Part(part.view, candidates)
 
 
 def _best_parts(scored: list[Scored], count: int) -> list[Part]:

@@ -26,6 +26,8 @@ from flmr.index.format import (
     PASSAGES,
     RESIDUALS,
     SCALES,
+    SKETCH_SCALES,
+    SKETCHES,
     VECTORS,
     Array,
     Layout,
@@ -38,6 +40,7 @@ from flmr.index.store import file_size, map_array, naming
 from flmr.ops.coded import Coded, Table, estimate, rough, score_codes
 from flmr.ops.probe import probe
 from flmr.ops.score import score_flat
+from flmr.ops.sketch import sketch_scores
 
 
 class Segment:
@@ -114,6 +117,14 @@ class Segment:
         with self._trusting():
             return rough(table, self.coded, items, threads=threads)
 
+    def means(self, row_D: np.ndarray, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
+        """Products of a row with the sketched mean vectors of items (None: all): float32."""
+        assert self.codec is not None
+        packed_NP, scales_N = self._arrays[SKETCHES], self._arrays[SKETCH_SCALES]
+        if items is not None:
+            packed_NP, scales_N = packed_NP[items], scales_N[items]
+        return sketch_scores(row_D, packed_NP, scales_N, self.codec.scale_table, threads=threads)
+
     def estimate(self, table: Table, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
         """About the scores of items (None: all), from their codes and residuals: float32."""
         assert self.codec is not None
@@ -181,6 +192,14 @@ def map_blob(path: Path, size: int) -> np.ndarray:
         raise CorruptIndex(f"{path} has not the {size:,} bytes it should have: {RESTORE}")
     with naming("read", path):
         return np.asarray(np.memmap(path, np.uint8, "r", 0, (size,))) if size else np.empty(0, np.uint8)
+
+
+def map_gains(path: Path, kind: Array, unit: float) -> np.ndarray:
+    """What sample queries gain on items: (2, N) float32; raises CorruptIndex where that is not finite."""
+    gains_2N: np.ndarray = map_array(path, kind).astype(np.float32) * np.float32(unit)
+    if not np.isfinite(gains_2N).all():
+        raise CorruptIndex(f"{path} holds gains that are not finite: {RESTORE}")
+    return gains_2N
 
 
 def map_alive(path: Path, kind: Array, num_items: int) -> np.ndarray:

@@ -35,6 +35,8 @@ from flmr.index.format import (
     PASSAGES,
     RESIDUALS,
     SCALES,
+    SKETCH_SCALES,
+    SKETCHES,
     SPOOL_PASSAGES,
     SPOOL_VECTORS,
     VECTORS,
@@ -49,7 +51,9 @@ from flmr.index.packing import Packing
 from flmr.index.passages import Row, write_parquet
 from flmr.index.source import rows_per_batch
 from flmr.index.store import Storage, StoredFile
+from flmr.ops.sketch import sketch
 
+SKETCHES_FROM = 16  # rows an item on average: a sketch takes no more than about a byte for each
 REFIT_GROWTH = 4  # new vectors for each one that the codec was fitted for, at which a new codec is fitted
 LISTS_FROM = 1 << 22  # vectors: looking at every code of fewer takes 2 ms, no more than reading lists would
 
@@ -60,7 +64,8 @@ Report = Callable[[str, int, "int | None"], None]
 class Settings:
     """How vectors are stored: what the manifest says, and the memory and threads that may be used.
 
-    lists_from: vectors from which on a segment gets inverted lists.
+    lists_from: vectors from which on a segment gets inverted lists.  sketches_from: rows of an item, on average, from
+    which on items get sketches.
     """
 
     dim: int
@@ -70,6 +75,7 @@ class Settings:
     memory_bytes: int
     threads: int | None = None
     lists_from: int = LISTS_FROM
+    sketches_from: int = SKETCHES_FROM
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,8 @@ class SegmentWriter:
         values = {IDS_OFFSETS: ids.offsets_N1, IDS_ORDER: ids.order_N, IDS_RANKS: ids.ranks_N, OFFSETS: offsets_N1}
         lists = self.codec is not None and self._vectors >= self.settings.lists_from
         layout = self._layout(self._write_lists(offsets_N1, report) if lists else 0, len(ids.blob))
+        if layout.sketched:
+            values[SKETCHES], values[SKETCH_SCALES] = self._sketches(offsets_N1, report)
         for name, kind in layout.arrays.items():
             if name in values:
                 self._storage.write_array(self.folder / name, values[name], kind)
@@ -256,6 +264,7 @@ class SegmentWriter:
             ids_bytes=ids_bytes,
             keep_vectors=settings.keep_vectors,
             passages=SPOOL_PASSAGES in self._files,
+            sketched=self.codec is not None and self._vectors >= self.settings.sketches_from * len(self),
         )
 
     def _append_items(self, ids: Sequence[str], lengths: Sequence[int], passages: Sequence[Row] | None) -> None:
@@ -347,6 +356,27 @@ class SegmentWriter:
             largest=widest,
             report=_fitting(report),
         )
+
+    def _sketches(self, offsets_N1: np.ndarray, report: Report) -> tuple[np.ndarray, np.ndarray]:
+        """Sketches of the items' mean vectors, as these are stored, and the numbers of their scales."""
+        assert self.codec is not None
+        codec, total = self.codec, self._vectors
+        codes_T = self._file(CODES).view("<u2", (total,))
+        packed_TP = self._file(RESIDUALS).view("|u1", (total, packed_bytes(codec.dim, codec.nbits)))
+        scales_T = self._file(SCALES).view("|u1", (total,))
+        parts, first = [], 0
+        step = max(1, rows_per_batch(codec.dim, self.settings.memory_bytes))
+        while first < len(self):
+            last = max(first + 1, int(np.searchsorted(offsets_N1, offsets_N1[first] + step, side="right")) - 1)
+            rows = slice(int(offsets_N1[first]), int(offsets_N1[last]))
+            vectors_TD = codec.decode_rotated(
+                codes_T[rows], packed_TP[rows], scales_T[rows], threads=self.settings.threads
+            )
+            lengths_N = np.diff(offsets_N1[first : last + 1])
+            parts.append(sketch(vectors_TD, lengths_N, codec.scale_table, threads=self.settings.threads))
+            first = last
+            report("sketch", rows.stop, total)
+        return np.concatenate([packed for packed, _ in parts]), np.concatenate([scales for _, scales in parts])
 
     def _write_lists(self, offsets_N1: np.ndarray, report: Report) -> int:
         """Write the inverted lists; returns their bytes."""

@@ -1,6 +1,7 @@
 """What a search may be told, and the plan that follows from it.
 
-Knows sizes: how many vectors, items, query rows and results.  Knows nothing of arrays or files.
+Knows sizes: how many vectors, items, query rows and results, and what was measured on the index.  Knows nothing
+of arrays or files.
 The defaults of a search are written here and nowhere else.
 """
 
@@ -10,17 +11,20 @@ import math
 from dataclasses import dataclass
 
 from flmr.errors import InvalidInput
+from flmr.index.manifest import PlanRecord
 
 DEFAULT_TARGET_RECALL = 0.99  # of what an exact search on the same codes returns
 
 # Below this a scan of everything costs about as much as choosing what to leave out.
 SCAN_VECTORS = 16_384
 
-# How many items to estimate, by target recall: times sqrt(items) for a query that was merged to 16 rows and k = 10.
-# Rough scores rank an item that belongs to the best 10 of 5,000 (of 16,351) within 2,181 (3,120) at the 95th
-# percentile and within 2,885 (5,497) at the 99th; one of the best 100 within 3,256 (6,774).  For queries of 320 rows,
-# merged to 48, it is within 213 (362).  Token states of a MiniLM, questions padded with [MASK] to 32 rows.
-_EFFORT = ((0.90, 18.0), (0.95, 28.0), (1.00, 42.0))
+# How many items to estimate, by target recall, where nothing was measured with queries like this one: times
+# (items / 1000) ** 0.73 for a query that was merged to 16 rows and k = 10.  By rough scores from codes alone an item of
+# the best 10 of 5,000 (16,351; 100,000) is within 2,885 (5,497; 18,474) at the 99th percentile, one of the best 100
+# within 3,256 (6,774; 25,827).  For queries of 320 rows, merged to 34 to 48, it is within 213 (362; 140).
+# Token states of a MiniLM, questions padded with [MASK] to 32 rows.
+_EFFORT = ((0.90, 400.0), (0.95, 610.0), (1.00, 920.0))
+EFFORT_POWER = 0.73
 EFFORT_ROWS = 16
 MORE_PER_DECADE = 0.5  # of k: of 16,351 items the best 100 are found to .994, with 0.19 to .986 (8 bits)
 ALMOST_ALL = 0.75  # of the items: then all are estimated, in the order in which they are stored
@@ -31,9 +35,10 @@ FINALISTS_PER_ROOT = 15.0  # times sqrt(k), on top of k
 RESCORED_PER_RESULT = 4  # where float16 vectors are kept, that correct more than an estimate's rounding
 RESCORED_AT_LEAST = 64
 
-# Inverted lists are probed only where codes are too many to look at all of them.
-PROBE_VECTORS = 1 << 25
-PROBES = 64  # lists for each merged row
+# What an index measures of itself (flmr.index.calibrate): for so many results at such a recall, how many to look at.
+MEASURED = tuple((k, recall) for k in (10, 100) for recall in (0.90, 0.95, 0.99))
+SLOPES = (0.3, 1.0)  # least and greatest power of k by which counts grow
+GROWN = 4  # times the items that counts were measured on: from then on they say nothing
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,9 @@ class SearchParams:
     """How to search.
 
     exact: score everything.  target_recall: share of the exact results that may be expected, 0.99 if None; 1 scans.
-    nprobe: inverted lists for each query row, in segments that have lists (4 million vectors and more); candidates:
-    items whose residuals are looked at.  Giving either prunes, however small the index is.
+    nprobe: look only at items in so many inverted lists of each query row, in segments that have lists (4 million vectors
+    and more); None looks at all, which costs little and loses less.  candidates: items whose residuals are looked at.
+    Giving either prunes, however small the index is.
     threads: None means all cores this process may use; results do not depend on it.
     """
 
@@ -80,19 +86,63 @@ class Plan:
     k: int
     asked: int | None
     effort: float
+    recall: float
+    measured: PlanRecord | None
 
-    def candidates(self, items: int, rows: int) -> int:
-        """Of so many items, how many to estimate for a query of so many (merged) rows."""
+    def kept(self, items: int, *, known: bool) -> int:
+        """Of so many items, how many to give rough scores to; known: whether the query is like the sample."""
+        counts = self.measured.by_means if self.measured is not None else ()
+        if self.asked is not None or not known or not counts:
+            return items
+        wanted = max(self._count(counts, items), 2 * self.finalists)
+        return items if wanted >= ALMOST_ALL * items else wanted
+
+    def candidates(self, items: int, rows: int, *, known: bool) -> int:
+        """Of so many items, how many to estimate for a query of so many (merged) rows.
+
+        Counts that were measured with sample queries hold for queries that are like them.  Those that were measured
+        with the index's own vectors can but raise what is usual.
+        """
         if self.asked is not None:
             return max(self.asked, self.k)
-        for_k = 1 + MORE_PER_DECADE * max(0.0, math.log10(self.k / 10))
-        wanted = math.ceil(self.effort * for_k * math.sqrt(items) * EFFORT_ROWS / max(rows, EFFORT_ROWS))
+        if known and self.measured is not None:
+            wanted = self._count(self.measured.rough, items)
+        else:
+            wanted = self._usual(items, rows)
+            if self.measured is not None and self.measured.likeness is None:
+                wanted = max(wanted, self._count(self.measured.rough, items))
         wanted = max(wanted, 2 * self.finalists)
         return items if wanted >= ALMOST_ALL * items else wanted
 
+    def _usual(self, items: int, rows: int) -> int:
+        for_k = 1 + MORE_PER_DECADE * max(0.0, math.log10(self.k / 10))
+        return math.ceil(
+            self.effort * for_k * math.pow(items / 1000, EFFORT_POWER) * EFFORT_ROWS / max(rows, EFFORT_ROWS)
+        )
 
-def plan(params: SearchParams, k: int, *, vectors: int, codes: bool) -> Plan:
+    def _count(self, counts: tuple[int, ...], items: int) -> int:
+        """What was measured on other items for other k: the best k of so many are the best k * share of all measured.
+
+        A straight line through the logarithms; beyond the recalls that were measured twice the last.
+        """
+        assert self.measured is not None
+        recalls = sorted({recall for _, recall in MEASURED})
+        few, many = (
+            next((counts[MEASURED.index((k, limit))] for limit in recalls if self.recall <= limit), None)
+            or 2 * counts[MEASURED.index((k, recalls[-1]))]
+            for k in sorted({k for k, _ in MEASURED})
+        )
+        share = items / self.measured.items
+        slope = min(max(math.log10(many / few), SLOPES[0]), SLOPES[1])
+        return math.ceil(share * few * math.pow(self.k / share / 10, slope))
+
+
+def plan(
+    params: SearchParams, k: int, *, vectors: int, codes: bool, measured: PlanRecord | None = None, items: int = 0
+) -> Plan:
     """The plan for a corpus or subset of so many vectors; codes: whether there are any to prune with.
+
+    measured: what was measured on the index, which has so many items now.
 
     A scan where it was asked for, where there is nothing to prune with, and where there is little to scan.
     """
@@ -100,10 +150,12 @@ def plan(params: SearchParams, k: int, *, vectors: int, codes: bool) -> Plan:
     asked = params.nprobe is not None or params.candidates is not None
     return Plan(
         scan=params.exact or not codes or recall >= 1 or (vectors <= SCAN_VECTORS and not asked),
-        nprobe=params.nprobe or (PROBES if vectors > PROBE_VECTORS else None),
+        nprobe=params.nprobe,
         finalists=k + math.ceil(FINALISTS_PER_ROOT * math.sqrt(k)),
         rescored=max(RESCORED_AT_LEAST, RESCORED_PER_RESULT * k),
         k=k,
         asked=params.candidates,
         effort=next(effort for limit, effort in _EFFORT if recall <= limit),
+        recall=recall,
+        measured=measured if measured is not None and items <= GROWN * measured.items else None,
     )

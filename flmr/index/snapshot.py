@@ -16,22 +16,27 @@ import numpy as np
 
 from flmr.errors import CorruptIndex, StorageError
 from flmr.index.codec import Codec, open_codec
-from flmr.index.format import alive_array
+from flmr.index.format import alive_array, gains_array
 from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE, Manifest, SegmentRecord, read_manifest
 from flmr.index.passages import Row
-from flmr.index.segment import Segment, map_alive
+from flmr.index.sample import Sample, open_sample
+from flmr.index.segment import Segment, map_alive, map_gains
 from flmr.index.source import ITEMS_PER_BATCH
 from flmr.index.store import FileMissing, file_size
 
 
 @dataclass(frozen=True)
 class View:
-    """A segment as one commit sees it.  alive_N: bool, or None while nothing of it was deleted."""
+    """A segment as one commit sees it.  alive_N: bool, or None while nothing of it was deleted.
+
+    gains_2N: what the index's sample queries gain on its items, float32 (see `flmr.index.calibrate`), or None.
+    """
 
     record: SegmentRecord
     segment: Segment
     alive_N: np.ndarray | None
+    gains_2N: np.ndarray | None = None
 
     @lazy
     def alive_rows(self) -> np.ndarray:
@@ -104,6 +109,7 @@ class Snapshot:
     manifest: Manifest
     views: tuple[View, ...]
     codecs: Mapping[int, Codec]
+    sample: Sample | None = None
 
     def find_all(self, item_ids: Iterable[str]) -> dict[str, tuple[View, int]]:
         """The segment and row of each of these ids that is there and not deleted."""
@@ -166,8 +172,25 @@ def _open(folder: Path, manifest: Manifest, previous: Snapshot | None) -> Snapsh
         segment = shared.segment if shared and same else Segment(folder, entry, codec)
         if (segment.layout.dim, segment.layout.nbits) != (manifest.dim, manifest.nbits):
             raise CorruptIndex(f"{segment.path} has another D or nbits than its index: {RESTORE}")
-        views.append(View(entry, segment, _alive(folder, entry)))
-    return Snapshot(folder, manifest, tuple(views), codecs)
+        views.append(View(entry, segment, _alive(folder, entry), _gains(folder, entry)))
+    return Snapshot(folder, manifest, tuple(views), codecs, _sample(folder, manifest, previous))
+
+
+def _sample(folder: Path, manifest: Manifest, previous: Snapshot | None) -> Sample | None:
+    if manifest.sample is None:
+        return None
+    if previous and previous.manifest.sample == manifest.sample:
+        return previous.sample
+    return open_sample(folder, manifest.sample, dim=manifest.dim)
+
+
+def _gains(folder: Path, entry: SegmentRecord) -> np.ndarray | None:
+    if entry.gains_file is None:
+        return None
+    path = folder / entry.gains_file.name
+    if file_size(path) != entry.gains_file.file.bytes:
+        raise CorruptIndex(f"{path} has not the size that the manifest says: {RESTORE}")
+    return map_gains(path, gains_array(entry.items), entry.gains_file.unit)
 
 
 def _alive(folder: Path, entry: SegmentRecord) -> np.ndarray | None:

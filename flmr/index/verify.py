@@ -21,6 +21,7 @@ from flmr.index.format import (
     LISTS_OFFSETS,
     VECTORS,
     codec_name,
+    sample_name,
 )
 from flmr.index.lists import read_lists
 from flmr.index.manifest import FileRecord, Manifest, read_manifest, read_segment_file
@@ -75,9 +76,14 @@ def _files(folder: Path, manifest: Manifest) -> Iterator[tuple[Path, FileRecord 
     for number, codec in manifest.codecs.items():
         for part, record in codec.files.items():
             yield folder / codec_name(int(number), part), record
+    if manifest.sample:
+        for part, record in manifest.sample.files.items():
+            yield folder / sample_name(manifest.sample.generation, part), record
     for segment in manifest.segments:
         if segment.alive_file:
             yield folder / segment.alive_file.name, segment.alive_file.file
+        if segment.gains_file:
+            yield folder / segment.gains_file.name, segment.gains_file.file
         try:
             content = read_segment_file(folder, segment)
         except FlmrError as error:

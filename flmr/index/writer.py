@@ -16,15 +16,38 @@ from typing import Any
 import numpy as np
 
 from flmr.errors import DuplicateId, FlmrError, InvalidInput, NotAnIndex, StorageError, UnknownId
+from flmr.index.calibrate import measure_gains, measure_plan
 from flmr.index.codec import Codec, write_codec
 from flmr.index.drift import extends
-from flmr.index.format import LOCK, MANIFEST, alive_array, alive_name, codec_name, is_own_entry, segment_name
+from flmr.index.format import (
+    LOCK,
+    MANIFEST,
+    alive_array,
+    alive_name,
+    codec_name,
+    gains_array,
+    gains_name,
+    is_own_entry,
+    sample_name,
+    segment_name,
+)
 from flmr.index.ids import checked_id
 from flmr.index.lock import WriterLock
-from flmr.index.manifest import AliveRecord, FileRecord, Manifest, SegmentRecord, read_manifest, write_manifest
+from flmr.index.manifest import (
+    AliveRecord,
+    FileRecord,
+    GainsRecord,
+    Manifest,
+    SegmentRecord,
+    read_manifest,
+    write_manifest,
+)
 from flmr.index.packing import Packing
 from flmr.index.passages import Row
+from flmr.index.sample import Sample, write_sample
+from flmr.index.segment import Segment
 from flmr.index.segment_writer import Mark, Report, SegmentWriter, Settings
+from flmr.index.settings import SCAN_VECTORS
 from flmr.index.snapshot import Snapshot, View, open_snapshot
 from flmr.index.source import ITEMS_PER_BATCH, Batch, batches
 from flmr.index.store import Storage
@@ -67,6 +90,7 @@ class Writer:
         self._pending: dict[str, int] = {}  # alive items of the segment being written: id -> row
         self._dead: dict[str, set[int]] = {}  # committed items that die with the next commit
         self._next_id = base.manifest.next_id
+        self._sample = base.sample
         sweep(storage, folder)
 
     @property
@@ -152,6 +176,22 @@ class Writer:
         self.publish(manifest)
         return True
 
+    def use_sample(self, sample: Sample) -> None:
+        """Take these queries for what questions are like, from the next commit on."""
+        self._sample = sample
+        record = write_sample(self._storage, self._folder, self._manifest.generation + 1, self._sample)
+        self._manifest = replace(self._manifest, sample=record)
+
+    def calibrate(self, report: Report) -> None:
+        """Measure gains and the plan of the last commit anew, and commit them."""
+        manifest = replace(self._manifest, generation=self._manifest.generation + 1, next_id=self._next_id)
+        views = []
+        for done, view in enumerate(self.base.views, 1):
+            views.append(self._with_gains(view, manifest.generation))
+            report("calibrate", done, len(self.base.views))
+        manifest = replace(manifest, segments=tuple(view.record for view in views))
+        self.publish(self._planned(manifest, views))
+
     def publish(self, manifest: Manifest) -> None:
         """Replace the manifest; if that is refused after it took effect, say so and go on from what is there."""
         used = {str(segment.codec) for segment in manifest.segments}
@@ -197,6 +237,14 @@ class Writer:
         )
         if dead:
             record = self._with_dead(record, np.ones(layout.items, bool), dead_rows, manifest.generation)
+        plan = not manifest.segments and layout.vectors > SCAN_VECTORS  # smaller ones are scanned
+        if layout.centroids and (plan or self._sample is not None):
+            report("calibrate", 0, None)
+            view = View(record, Segment(self._folder, record, segment.codec), None)
+            view = self._with_gains(view, manifest.generation)
+            record = view.record
+            if plan:  # of all that there is; with what is added later it is measured anew by the next merge
+                manifest = self._planned(manifest, [view])
         return replace(
             manifest,
             dim=layout.dim,
@@ -329,6 +377,24 @@ class Writer:
         self._storage.write_array(path, np.packbits(alive_N, bitorder="little"), alive_array(len(alive_N)))
         return replace(record, alive_file=AliveRecord(path.name, FileRecord.of(path)))
 
+    def _with_gains(self, view: View, generation: int) -> View:
+        """The view with what the sample gains on its items, written to a file; without any where there is no sample."""
+        if self._sample is None or view.segment.codec is None:
+            return replace(view, record=replace(view.record, gains_file=None), gains_2N=None)
+        gains_2N = measure_gains(view, self._sample)
+        unit = float(np.abs(gains_2N).max(initial=0)) or 1.0
+        path = self._folder / gains_name(view.record.name, generation)
+        stored_2N = (gains_2N / np.float32(unit)).astype(np.float16)
+        self._storage.write_array(path, stored_2N, gains_array(len(view.segment)))
+        gains = GainsRecord(path.name, FileRecord.of(path), unit)
+        return replace(view, record=replace(view.record, gains_file=gains), gains_2N=gains_2N)
+
+    def _planned(self, manifest: Manifest, views: Sequence[View]) -> Manifest:
+        """The manifest with a plan for its size, unless it is so small that all is scanned."""
+        if sum(view.record.vectors for view in views) <= SCAN_VECTORS:
+            return replace(manifest, plan=None)
+        return replace(manifest, plan=measure_plan(views, self._sample, seed=manifest.seed))
+
     def _record_codec(self, manifest: Manifest, codec: Codec | None) -> tuple[Manifest, int | None]:
         if codec is None:
             return manifest, None
@@ -382,7 +448,10 @@ def entries_of(manifest: Manifest) -> set[str]:
     """The entries of an index's folder that a commit needs."""
     keep = {MANIFEST, LOCK}
     for record in manifest.segments:
-        keep |= {record.name} | ({record.alive_file.name} if record.alive_file else set())
+        keep |= {record.name}
+        keep |= {file.name for file in (record.alive_file, record.gains_file) if file is not None}
     for number, codec in manifest.codecs.items():
         keep |= {codec_name(int(number), part) for part in codec.files}
+    if manifest.sample is not None:
+        keep |= {sample_name(manifest.sample.generation, part) for part in manifest.sample.files}
     return keep

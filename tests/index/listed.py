@@ -1,4 +1,4 @@
-"""Small indexes with inverted lists, which only segments of millions of vectors get otherwise."""
+"""Small indexes with all that only large ones have otherwise: inverted lists, sketches, a measured plan."""
 
 from __future__ import annotations
 
@@ -16,4 +16,14 @@ def lists_from(vectors: int) -> Iterator[None]:
     """Within it, segments of so many vectors are written with lists."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flmr.index.writer.Settings", partial(Settings, lists_from=vectors))
+        yield
+
+
+@contextmanager
+def as_if_large() -> Iterator[None]:
+    """Within it, indexes are written as if they were large: with lists, with sketches, with a plan."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flmr.index.writer.Settings", partial(Settings, lists_from=1, sketches_from=0))
+        patch.setattr("flmr.index.writer.SCAN_VECTORS", 0)
+        patch.setattr("flmr.index.calibrate.LEAST_ITEMS", 1)
         yield

@@ -32,7 +32,9 @@ def passage(item_id: str) -> Passage:
 
 def build(path: Path, storage: Storage | None = None, **settings: object) -> Index:
     ids = [f"p{i}" for i in range(len(ITEMS))]
-    return Index.create(path, ITEMS, ids, map(passage, ids), storage=storage, nbits=2, **settings)  # type: ignore[arg-type]
+    return Index.create(
+        path, ITEMS, ids, map(passage, ids), storage=storage, nbits=2, sample_queries=[QUERY], **settings
+    )  # type: ignore[arg-type]
 
 
 def create(path: Path, storage: Storage) -> None:
@@ -76,6 +78,12 @@ def mixed(path: Path, storage: Storage) -> None:
         ix.commit()
 
 
+def calibrate(path: Path, storage: Storage) -> None:
+    """With other sample queries."""
+    with Index.open(path, storage=storage) as ix:
+        ix.calibrate([QUERY[:1], QUERY])
+
+
 OPERATIONS: dict[str, Callable[[Path, Storage], None]] = {
     "create": create,
     "overwrite": overwrite,
@@ -84,6 +92,7 @@ OPERATIONS: dict[str, Callable[[Path, Storage], None]] = {
     "update": update,
     "merge": merge,
     "mixed": mixed,
+    "calibrate": calibrate,
 }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from index.clustered import clustered_items
-from index.listed import lists_from
+from index.clustered import clustered_items, queries_near
+from index.listed import as_if_large
 
 from flmr import Index, Passage, SearchParams
 from flmr.errors import FlmrError, NotAnIndex
@@ -22,9 +22,13 @@ BITS = 6  # flips a file here; the long run tries many more
 
 
 def build(path: Path) -> None:
-    """Two segments, one with deletions, codes, lists and kept vectors and passages: every kind of file there is."""
+    """Two segments, one with deletions, all that large indexes have, kept vectors, passages: every kind of file."""
     passages = [Passage(f"p{i}", f"text {i}", meta={"n": i}) for i in range(len(ITEMS))]
-    with lists_from(1), Index.create(path, ITEMS[:30], passages=passages[:30], nbits=3, keep_vectors=True) as ix:
+    sample = queries_near(ITEMS, 4, rows=3)
+    with (
+        as_if_large(),
+        Index.create(path, ITEMS[:30], passages=passages[:30], nbits=3, keep_vectors=True, sample_queries=sample) as ix,
+    ):
         ix.add(ITEMS[30:], passages=passages[30:])
         ix.delete(["p1", "p2"])
         ix.commit()
@@ -76,7 +80,7 @@ def flips(data: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 def test_a_sound_index_has_no_problems(sound: Path) -> None:
     assert verify(sound) == []
-    assert len(files_of(sound)) == 1 + 6 + 1 + 2 * 13
+    assert len(files_of(sound)) == 1 + 6 + 1 + 2 + 2 + 2 * 15
 
 
 def test_every_flipped_bit_is_noticed(copy: Path) -> None:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from index.clustered import clustered_items
-from index.listed import lists_from
+from index.clustered import clustered_items, queries_near
+from index.listed import as_if_large
 from reliability.forks import run
 
 from flmr import Index, Passage
@@ -37,12 +37,18 @@ def far_item(rows: int) -> np.ndarray:
 
 
 def compressed(path: Path) -> None:
-    """Two segments with codes, lists, kept vectors and passages; some items deleted, some without rows, one far."""
+    """Two segments with codes, lists, sketches, gains, kept vectors and passages; some items deleted, one far."""
     items = [*clustered_items(39, DIM, rows=(0, 5)), far_item(3)]
     with (
-        lists_from(1),
+        as_if_large(),
         Index.create(
-            path, items[:30], passages=map(passage, range(30)), nbits=3, keep_vectors=True, storage=Unsynced()
+            path,
+            items[:30],
+            passages=map(passage, range(30)),
+            nbits=3,
+            keep_vectors=True,
+            sample_queries=queries_near(items, 4, rows=3),
+            storage=Unsynced(),
         ) as ix,
     ):
         ix.add(items[30:], passages=map(passage, range(30, 40)))

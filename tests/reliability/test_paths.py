@@ -208,7 +208,14 @@ def test_every_field_of_the_json_files_has_its_type_checked() -> None:
     import dataclasses
 
     built = {"Mapping[str, FileRecord]", "Mapping[str, CodecRecord]", "tuple[SegmentRecord, ...]"}
-    built |= {"FileRecord", "AliveRecord | None", "Layout"}
+    built |= {
+        "FileRecord",
+        "AliveRecord | None",
+        "GainsRecord | None",
+        "SampleRecord | None",
+        "PlanRecord | None",
+        "Layout",
+    }
     for kind in manifests._BUILD:
         for field in dataclasses.fields(kind):
             assert field.type in manifests._PLAIN or field.type in built, (kind.__name__, field.name, field.type)
