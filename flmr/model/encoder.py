@@ -9,8 +9,6 @@ Shapes: B items of a batch, L positions, D dimension, n rows of one item.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 
 from flmr.errors import InvalidInput, UnreadableImage
-from flmr.model.flmr.checkpoint import canonical_state
+from flmr.model.flmr.checkpoint import canonical_state, digest_of
 from flmr.model.flmr.config import own_fields
 from flmr.model.flmr.tokenizers import Tokens
 from flmr.model.image_processor import patch_regions, preprocess
@@ -72,7 +70,6 @@ class FLMREncoder:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the config's fields, the weights, the tokenizers and the default instructions; "flmr-..."."""
-        digest = hashlib.sha256()
         fields = {**own_fields(self.config), "load_cpu_extension": None, "vision_model_version": None}
         if not fields["single_vector"]:
             del fields["single_vector"]  # indexes from before this field keep their encoder
@@ -82,12 +79,7 @@ class FLMREncoder:
             "context": self.context_tokenizer.describe(),
             "instructions": self.default_instructions,
         }
-        digest.update(json.dumps(settings, sort_keys=True).encode())
-        for name, tensor in canonical_state(self.model, self.config).items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            stored: Any = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
-            digest.update(stored)
-        return f"flmr-{digest.hexdigest()}"
+        return f"flmr-{digest_of(settings, canonical_state(self.model, self.config))}"
 
     # --- queries ---------------------------------------------------------------------------------------------------
 
@@ -100,7 +92,7 @@ class FLMREncoder:
         items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(queries)
         for with_image in (True, False):
             rows = [i for i, has in enumerate(pictured) if has == with_image]
-            for batch in _batches(rows, self.batch_size):
+            for batch in batches(rows, self.batch_size):
                 images = [self._query_image(queries[i]) for i in batch] if with_image else None
                 for i, vectors in zip(batch, self._query_batch([tokens[i] for i in batch], images), strict=True):
                     items[i] = vectors
@@ -170,7 +162,7 @@ class FLMREncoder:
             from PIL import Image as PILImage
 
             return PILImage.new("RGB", (336, 336))
-        return _load(query.image, f"query {query.id!r}")
+        return open_image(query.image, f"query {query.id!r}")
 
     def _padded_queries(self, tokens: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
         ids_BL, mask_BL = self.query_tokenizer.pad_tokens(tokens, self.query_tokenizer.query_maxlen)
@@ -231,7 +223,7 @@ class FLMREncoder:
         for kind in (False, True, None):
             rows = [i for i, found in enumerate(kinds) if found is kind]
             rows.sort(key=lambda i: len(tokens[i].ids))
-            for batch in _batches(rows, self.batch_size):
+            for batch in batches(rows, self.batch_size):
                 seen = None if kind is None else [self._seen(pictures[i], names[i]) for i in batch]
                 for i, vectors in zip(batch, self._passage_batch([tokens[i] for i in batch], seen), strict=True):
                     items[i] = vectors
@@ -260,7 +252,7 @@ class FLMREncoder:
         """A document's picture, opened, or its features, checked."""
         assert picture is not None
         if not isinstance(picture, np.ndarray):
-            return _load(picture, whose)
+            return open_image(picture, whose)
         width = self.config.vision_config.hidden_size
         if picture.shape != (width,) or picture.dtype.kind not in "fiu":
             raise InvalidInput(f"{whose}: image features must be {width} numbers, not {picture.dtype} {picture.shape}")
@@ -296,7 +288,8 @@ class FLMREncoder:
         return [Row("image", f"image {i}") for i in range(self.config.mapping_network_prefix_length)]
 
 
-def _batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+def batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Rows, so many at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
@@ -312,7 +305,8 @@ def _framed(text: str, start: str, end: str, tokenizer: Any) -> str:
     return f"{start} {text} {end}" if known and start not in text else text
 
 
-def _load(source: ImageSource, whose: str) -> Image:
+def open_image(source: ImageSource, whose: str) -> Image:
+    """An upright RGB picture; raises UnreadableImage naming whose it is."""
     from flmr.images import load_image
 
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from flmr.errors import NotAvailable
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.txt", "*.metadata", "*/*.json", "*/vocab.txt")
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model*.bin")
 
 
 def checkpoint_folder(

@@ -1,7 +1,7 @@
 """From PIL pictures to the pixels that a vision tower takes, and which part of a picture each patch sees.
 
-Knows the preprocessing of CLIP (short side to the tower's size, centre crop, CLIP's mean and deviation) and of
-MobileNetV2 (squashed to a square, -1..1).  Resizing is PIL's bicubic.  Knows nothing of files or models.
+Knows the preprocessing of CLIP (short side to the tower's size, centre crop, CLIP's mean and deviation), what CLIP's
+kin change of it, and that of MobileNetV2 (squashed to a square, -1..1).  Knows nothing of files or models.
 
 Shapes: B pictures, S side of the tower's picture.
 """
@@ -9,7 +9,8 @@ Shapes: B pictures, S side of the tower's picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +26,41 @@ CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 _MOBILENET = "flmr_mobilenet_v2"
 
 
+@dataclass(frozen=True)
+class Framing:
+    """How a picture becomes S x S pixels: scaled, cropped at the centre, less `mean`, by `deviation` (0..1 colours).
+
+    resize: "shortest" scales the short side to S, "squash" both sides.  rounded: an odd margin is cropped as
+    torchvision does it, half of it rounded to even, rather than rounded down.
+    """
+
+    size: int
+    mean: tuple[float, ...] = CLIP_MEAN
+    deviation: tuple[float, ...] = CLIP_DEVIATION
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize: Literal["shortest", "squash"] = "shortest"
+    rounded: bool = False
+
+    def pixels(self, images: Sequence[Image]) -> torch.Tensor:
+        """Pixels of RGB pictures: (B, 3, S, S) float32."""
+        import torch
+
+        pixels_B3SS = np.empty((len(images), 3, self.size, self.size), np.float32)
+        for i, image in enumerate(images):
+            pixels_B3SS[i] = self._one(image).transpose(2, 0, 1)
+        return torch.from_numpy(pixels_B3SS)
+
+    def _one(self, image: Image) -> np.ndarray:
+        from PIL import Image as PILImage
+
+        size = self.size
+        width, height = _resized(image.size, size) if self.resize == "shortest" else (size, size)
+        resized = image.resize((width, height), PILImage.Resampling[self.interpolation.upper()])
+        left, top = (round(margin / 2) if self.rounded else margin // 2 for margin in (width - size, height - size))
+        pixels = np.asarray(resized.crop((left, top, left + size, top + size)), np.float32) / 255
+        return (pixels - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
+
+
 def preprocess(images: Sequence[Image], config: Any) -> torch.Tensor:
     """Pixels of RGB pictures: (B, 3, S, S) float32.
 
@@ -34,13 +70,14 @@ def preprocess(images: Sequence[Image], config: Any) -> torch.Tensor:
 
     vision = getattr(config, "vision_config", config)
     size = int(vision.image_size)
-    pixels_B3SS = np.empty((len(images), 3, size, size), np.float32)
     for i, image in enumerate(images):
         if getattr(image, "mode", None) != "RGB":
             raise InvalidInput(f"image {i} is not an RGB picture; open it with flmr.images.load_image")
-        squashes = vision.model_type == _MOBILENET
-        pixels_SS3 = _mobilenet_pixels(image, size) if squashes else _clip_pixels(image, size)
-        pixels_B3SS[i] = pixels_SS3.transpose(2, 0, 1)
+    if vision.model_type != _MOBILENET:
+        return Framing(size).pixels(images)
+    pixels_B3SS = np.empty((len(images), 3, size, size), np.float32)
+    for i, image in enumerate(images):
+        pixels_B3SS[i] = _mobilenet_pixels(image, size).transpose(2, 0, 1)
     return torch.from_numpy(pixels_B3SS)
 
 
@@ -57,16 +94,6 @@ def patch_regions(image_size: tuple[int, int], config: Any) -> tuple[Region, ...
     xs = np.clip(np.linspace(left, right, side + 1), 0, 1).tolist()
     ys = np.clip(np.linspace(top, bottom, side + 1), 0, 1).tolist()
     return tuple(Region(xs[c], ys[r], xs[c + 1], ys[r + 1]) for r in range(side) for c in range(side))
-
-
-def _clip_pixels(image: Image, size: int) -> np.ndarray:
-    from PIL import Image as PILImage
-
-    width, height = _resized(image.size, size)
-    resized = image.resize((width, height), PILImage.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    pixels = np.asarray(resized.crop((left, top, left + size, top + size)), np.float32) / 255
-    return (pixels - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_DEVIATION, np.float32)
 
 
 def _mobilenet_pixels(image: Image, size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from flmr.errors import CheckpointError, NotAvailable
 from flmr.model.hub import checkpoint_folder
@@ -16,7 +17,7 @@ BUNDLED = "bundled"
 
 
 def load_encoder(name_or_path: str | Path, *, device: str | None = None, batch_size: int = 32) -> Encoder:
-    """The encoder of a checkpoint folder (published FLMR layout, or colbert-ai's), of a hub name, or "bundled".
+    """The encoder of a checkpoint folder (FLMR, colbert-ai, CLIP or open_clip), of a hub name, or "bundled".
 
     device: "cpu", "cuda", ...; by default a GPU where there is one.  What is local is loaded without any attempt on the
     network.  Raises NotAvailable where it is neither local nor reachable, CheckpointError where it is in
@@ -24,17 +25,23 @@ def load_encoder(name_or_path: str | Path, *, device: str | None = None, batch_s
     """
     name, folder = _find(name_or_path)
     layout = _layout(folder)
-    if layout not in ("flmr", "colbert"):
-        raise CheckpointError(
-            f"{str(folder)!r} holds {layout}; checkpoints in the published FLMR layout are read (config.json with "
-            "model_type 'flmr', weights, query_tokenizer/, context_tokenizer/), and those of colbert-ai over BERT"
-        )
+    options: dict[str, Any] = {"name": name, "device": device, "batch_size": batch_size}
+    if layout in ("flmr", "colbert"):
+        from flmr.model.encoder import FLMREncoder
+        from flmr.model.flmr import load_checkpoint
 
-    from flmr.model.encoder import FLMREncoder
-    from flmr.model.flmr import load_checkpoint
+        return FLMREncoder(*load_checkpoint(folder), **options)
+    if layout in ("clip", "open_clip"):
+        from flmr.model.clip import load_clip
+        from flmr.model.open_clip import load_open_clip
+        from flmr.model.single import SingleVectorEncoder
 
-    model, query_tokenizer, context_tokenizer = load_checkpoint(folder)
-    return FLMREncoder(model, query_tokenizer, context_tokenizer, name=name, device=device, batch_size=batch_size)
+        return SingleVectorEncoder(load_clip(folder) if layout == "clip" else load_open_clip(folder), **options)
+    raise CheckpointError(
+        f"{str(folder)!r} holds {layout}; checkpoints in the published FLMR layout are read (config.json with "
+        "model_type 'flmr', weights, query_tokenizer/, context_tokenizer/), those of colbert-ai over BERT, and CLIP's"
+        " of transformers and open_clip"
+    )
 
 
 def _find(name_or_path: str | Path) -> tuple[str, Path]:
@@ -53,20 +60,20 @@ def _find(name_or_path: str | Path) -> tuple[str, Path]:
 
 
 def _layout(folder: Path) -> str:
-    """What a folder holds: "flmr", "colbert", or other words for an error message."""
+    """What a folder holds: "flmr", "colbert", "clip", "open_clip", or other words for an error message."""
     names = {path.name for path in folder.iterdir()}
-    if "open_clip_config.json" in names:
-        return "an open_clip model"
     if "config.json" not in names:
         shown = ", ".join(sorted(names)[:5]) or "nothing"
-        return f"no config.json (found: {shown})"
+        return "open_clip" if "open_clip_config.json" in names else f"no config.json (found: {shown})"
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model_type, architectures = config.get("model_type"), config.get("architectures")
     except (OSError, ValueError, AttributeError) as error:
         return f"a config.json that cannot be read ({error})"
-    if model_type == "flmr":
-        return "flmr"
+    if model_type == "clip" and "open_clip_config.json" in names:  # a repository of both: whose weights are there?
+        return "clip" if any(name.startswith(("model", "pytorch_model")) for name in names) else "open_clip"
+    if model_type in ("flmr", "clip"):
+        return str(model_type)
     if "artifact.metadata" in names or "HF_ColBERT" in (architectures or ()):
         return "colbert"
     return f"a {model_type!r} model ({', '.join(architectures or ['no architecture named'])})"

@@ -116,9 +116,9 @@ def test_bundled_is_the_folder_in_the_package(
     [
         ({}, "no config.json"),
         ({"config.json": "{"}, "cannot be read"),
-        ({"config.json": json.dumps({"model_type": "clip", "architectures": ["CLIPModel"]})}, "'clip' model"),
+        ({"config.json": json.dumps({"model_type": "t5", "architectures": ["T5Model"]})}, "'t5' model"),
         ({"config.json": '{"model_type": "bert"}'}, "'bert' model"),
-        ({"open_clip_config.json": "{}"}, "an open_clip model"),
+        ({"open_clip_config.json": "{}"}, "no table model_cfg"),
     ],
 )
 def test_another_layout_is_refused_and_named(tmp_path: Path, files: dict[str, str], found: str) -> None:

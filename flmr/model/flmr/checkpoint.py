@@ -9,10 +9,11 @@ double `vision_model.vision_model.` in CLIP towers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from flmr.errors import CheckpointError
 from flmr.model.flmr.config import FLMRConfig
 
 WEIGHTS = "model.safetensors"
+FILES = (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _SIDE = re.compile(r"^(query|context)_")
 _TEXT_ALIAS = re.compile(r"^((?:query|context)_text_encoder)\.text_model\.")
 _CLIP_SHORT = re.compile(
@@ -63,25 +65,35 @@ def load_weights(
     rename: from the name in another layout to the published one.  Raises CheckpointError naming every missing,
     unexpected, misshapen or contradictory weight.
     """
-    expected = canonical_state(model, config)
+    named = ((canonical_name(rename(name), config), name, tensor) for name, tensor in read_tensors(folder))
+    return fill(canonical_state(model, config), named, folder)
+
+
+@torch.no_grad()
+def fill(
+    expected: Mapping[str, torch.Tensor], named: Iterable[tuple[str | None, str, torch.Tensor]], folder: Path
+) -> torch.dtype:
+    """Copy weights into the tensors of a model, strictly; returns the type that they were stored in.
+
+    named: of each weight its name in the model (None: no weight of it), its stored name, and itself.  Raises
+    CheckpointError naming every missing, unexpected, misshapen or contradictory weight.
+    """
     stored: torch.dtype | None = None
     loaded: set[str] = set()
     problems: list[str] = []
-    with torch.no_grad():
-        for name, tensor in read_tensors(folder):
-            own = canonical_name(rename(name), config)
-            if own is None:
-                continue
-            if own not in expected:
-                problems.append(f"unexpected {name}")
-            elif tensor.shape != expected[own].shape:
-                problems.append(f"{name} has shape {list(tensor.shape)}, not {list(expected[own].shape)}")
-            elif own not in loaded:
-                expected[own].copy_(tensor)
-            elif not torch.equal(expected[own], tensor.to(expected[own].dtype)):
-                problems.append(f"{name} contradicts the other name of the same weight, {own}")
-            loaded.add(own)
-            stored = stored or tensor.dtype
+    for own, name, tensor in named:
+        if own is None:
+            continue
+        if own not in expected:
+            problems.append(f"unexpected {name}")
+        elif tensor.shape != expected[own].shape:
+            problems.append(f"{name} has shape {list(tensor.shape)}, not {list(expected[own].shape)}")
+        elif own not in loaded:
+            expected[own].copy_(tensor)
+        elif not torch.equal(expected[own], tensor.to(expected[own].dtype)):
+            problems.append(f"{name} contradicts the other name of the same weight, {own}")
+        loaded.add(own)
+        stored = stored or tensor.dtype
     problems = [f"missing {name}" for name in expected if name not in loaded] + problems
     if problems or stored is None:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
@@ -90,6 +102,16 @@ def load_weights(
             "checkpoint again or correct config.json"
         )
     return stored
+
+
+def digest_of(settings: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over settings and weights, in hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in state.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        stored: Any = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
+        digest.update(stored)
+    return digest.hexdigest()
 
 
 def save_weights(
@@ -128,15 +150,20 @@ def _write_safetensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     os.replace(partial, path)  # noqa: PTH105  (Path.replace would do the same; the atomic rename is the point)
 
 
-def read_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every weight of a folder under its stored name: safetensors, shards, or a .bin of plain tensors."""
-    for name in (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"):
+def read_tensors(folder: Path, files: Sequence[str] = FILES) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every weight of a folder under its stored name, from the first of `files` that is there.
+
+    They are safetensors, an index of shards, or a .bin of plain tensors.  Raises CheckpointError.
+    """
+    for name in files:
         path = folder / name
         if path.is_file():
             for part in _shards(path) if name.endswith(".json") else [path]:
                 yield from _read(part)
             return
-    raise CheckpointError(f"checkpoint {str(folder)!r} holds no weights (model.safetensors or pytorch_model.bin)")
+    raise CheckpointError(
+        f"checkpoint {str(folder)!r} holds no weights ({' or '.join(n for n in files if 'index' not in n)})"
+    )
 
 
 def _shards(index: Path) -> list[Path]:
