@@ -31,7 +31,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "search.csv"
 FIGURE = ROOT / "docs" / "figures" / "search.png"
 WORKS = ("build", "open", "search", "batch", "update", "rerank")
 QUERIES = {"q32": 50, "q320": 20}  # how many of each are asked
-QUICK_ENGINES = ("flmr 2-bit", "flmr 4-bit", "flmr 8-bit")
+QUICK_ENGINES = ("flmr 2-bit", "flmr 4-bit", "flmr 8-bit", "flmr 4-bit + sample")
 QUICK_WORKS = ("build", "open", "search", "batch", "update")
 
 

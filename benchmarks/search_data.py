@@ -3,7 +3,7 @@
 Knows the layout of the data folder, how to make a small synthetic set and what recall is.  Needs NumPy only, because
 the workers of other engines read it in environments of their own.
 
-Layout: SET/embs.npy (T, D) float16, SET/doclens.npy (N,) int32, QUERIES.npy (B, Q, D) float16, and
+Layout: SET/embs.npy (T, D) float16, SET/doclens.npy (N,) int32, QUERIES.npy and sample32.npy (B, Q, D) float16, and
 gt_SET_QUERIES.npz with ids (B, 100) and scores (B, 100) of the exact float32 MaxSim, best first.
 """
 
@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 TRUTH_DEPTH = 100
+SYNTHETIC_SAMPLE = 32
+SAMPLE = "sample32"  # queries that an index may be shown when it is built; none of them is measured
 
 
 def home() -> Path:
@@ -104,7 +106,7 @@ def maxsim(query_QD: np.ndarray, vectors_TD: np.ndarray, offsets_N1: np.ndarray)
 
 
 def write_synthetic(folder: Path, name: str, documents: int, num_queries: int, dim: int = 128, seed: int = 0) -> None:
-    """A small set with its queries `q32` and their truth, of the lengths and roughly the clustering of text.
+    """A small set with its queries `q32`, their truth and a sample, of the lengths and roughly the clustering of text.
 
     A document's rows are noisy words of its topic; a query has 12 noisy rows of one document and 20 that are alike, as
     rows of [MASK] tokens are.  Good for seeing that all works, and for ratios; not a measure of recall on real text.
@@ -118,7 +120,7 @@ def write_synthetic(folder: Path, name: str, documents: int, num_queries: int, d
     vectors_TD = _noisy(words_WD[topics[owners, common]], 0.8, rng)
     offsets_N1 = np.concatenate([[0], lengths.cumsum(dtype=np.int64)])
 
-    chosen = rng.integers(0, documents, num_queries)
+    chosen = rng.integers(0, documents, num_queries + SYNTHETIC_SAMPLE)
     queries = []
     for document in chosen:
         rows = rng.integers(offsets_N1[document], offsets_N1[document + 1], 12)
@@ -126,12 +128,13 @@ def write_synthetic(folder: Path, name: str, documents: int, num_queries: int, d
         masks_QD = _noisy(np.repeat(words_QD[:4], 5, axis=0), 0.3, rng)
         queries.append(np.concatenate([words_QD, masks_QD]))
     vectors_TD = vectors_TD.astype(np.float16)
-    queries_BQD = np.stack(queries).astype(np.float16)
+    queries_BQD, sample_BQD = np.split(np.stack(queries).astype(np.float16), [num_queries])
 
     (folder / name).mkdir(parents=True, exist_ok=True)
     np.save(folder / name / "embs.npy", vectors_TD)
     np.save(folder / name / "doclens.npy", lengths)
     np.save(folder / "q32.npy", queries_BQD)
+    np.save(folder / f"{SAMPLE}.npy", sample_BQD)
     exact_TD = vectors_TD.astype(np.float32)
     scores_BN = np.stack([maxsim(query.astype(np.float32), exact_TD, offsets_N1) for query in queries_BQD])
     ids = np.argsort(-scores_BN, axis=1, kind="stable")[:, :TRUTH_DEPTH]

@@ -55,6 +55,12 @@ ENGINES = {
         Engine("flmr 2-bit", "flmr_index", options={"nbits": 2}),
         Engine("flmr 4-bit", "flmr_index", options={"nbits": 4}),
         Engine("flmr 8-bit", "flmr_index", options={"nbits": 8}),
+        Engine("flmr 2-bit + sample", "flmr_index", options={"nbits": 2, "sample": True}),
+        Engine("flmr 4-bit + sample", "flmr_index", options={"nbits": 4, "sample": True}),
+        Engine("flmr 8-bit + sample", "flmr_index", options={"nbits": 8, "sample": True}),
+        Engine(
+            "flmr 2-bit + vectors + sample", "flmr_index", options={"nbits": 2, "keep_vectors": True, "sample": True}
+        ),
         Engine("flmr 2-bit + vectors", "flmr_index", options={"nbits": 2, "keep_vectors": True}),
         Engine("flmr float16", "flmr_index", options={"nbits": 0}, reranks=True),
         Engine("colbert-ai 2-bit", "colbert_ai", "colbertai"),

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 
 import flmr
-from benchmarks.search_data import DataSet
+from benchmarks.search_data import SAMPLE, DataSet, read_queries
 from flmr.index import Index, Searcher, SearchParams
+
+SAMPLE_QUERIES = 64
 
 
 class Engine:
-    """An index of so many bits a dimension; 0 bits are float16 vectors."""
+    """An index of so many bits a dimension; 0 bits are float16 vectors.  sample: show it what questions are like."""
 
-    def __init__(self, folder: Path, threads: int, nbits: int, keep_vectors: bool = False) -> None:
+    def __init__(
+        self, folder: Path, threads: int, nbits: int, keep_vectors: bool = False, sample: bool = False
+    ) -> None:
         self._folder = folder
+        self._sample = sample
         self._threads = threads
         self._how = {"nbits": nbits, "keep_vectors": keep_vectors}
         self._index: Index | None = None
@@ -35,7 +40,8 @@ class Engine:
 
     def build(self, data: DataSet) -> None:
         """Streamed: the vectors are read a block at a time."""
-        Index.create(self._folder, data.stream(), overwrite=True, **self._how).close()
+        sample = list(read_queries(data.folder, SAMPLE, 0, SAMPLE_QUERIES)) if self._sample else None
+        Index.create(self._folder, data.stream(), sample_queries=sample, overwrite=True, **self._how).close()
 
     def open(self) -> None:
         """Map the index and take a searcher."""
