@@ -18,6 +18,7 @@ from benchmarks.search_run import Bench, leave_out
 from benchmarks.search_workers import OURS, EngineFailed, EngineProcess
 
 WARM = 3
+SLOW_S = 0.5  # a query that takes as long needs no warming beyond the one that showed it
 BATCH_FACTOR = 4  # so many times the queries that are asked one by one
 
 
@@ -110,10 +111,12 @@ def _settings(bench: Bench, process: EngineProcess, k: int) -> dict[str, dict[st
 def _search_in_turn(bench: Bench, cells: Sequence[Cell], count: int) -> None:
     """Each repetition asks every cell all queries, beginning with another cell each time."""
     turns: dict[int, int] = {}
+    warm: dict[int, int] = {}
     for number, cell in enumerate(cells):
         seconds = _one_query_s(bench, cell)
         if seconds is not None:
             turns[number] = max(1, min(bench.repeats, int(bench.budget_s / (seconds * count))))
+            warm[number] = WARM if seconds < SLOW_S else 0
     answers: dict[int, list[dict[str, Any]]] = {}
     for repeat in range(bench.repeats):
         order = [(repeat + number) % len(cells) for number in range(len(cells))]
@@ -121,7 +124,7 @@ def _search_in_turn(bench: Bench, cells: Sequence[Cell], count: int) -> None:
             if turns.get(number, 0) <= repeat:
                 continue
             try:
-                answer = cells[number].ask("search", count, bench.slowest_s * (count + WARM), warm=WARM)
+                answer = cells[number].ask("search", count, bench.slowest_s * (count + WARM), warm=warm[number])
             except EngineFailed as failure:
                 cells[number].leave(failure)
                 turns[number] = 0

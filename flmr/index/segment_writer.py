@@ -50,9 +50,10 @@ from flmr.index.manifest import FileRecord, SegmentFile, write_segment_file
 from flmr.index.packing import Packing
 from flmr.index.passages import Row, write_parquet
 from flmr.index.source import rows_per_batch
-from flmr.index.store import Storage, StoredFile
+from flmr.index.store import Storage, StoredFile, let_go
 from flmr.ops.sketch import sketch
 
+SAMPLED_AT_ONCE = 4096  # rows of a sample between two times that the pages they lie on are given back
 SKETCHES_FROM = 16  # rows an item on average: a sketch takes no more than about a byte for each
 REFIT_GROWTH = 4  # new vectors for each one that the codec was fitted for, at which a new codec is fitted
 LISTS_FROM = 1 << 22  # vectors: looking at every code of fewer takes 2 ms, no more than reading lists would
@@ -194,7 +195,7 @@ class SegmentWriter:
                     return
                 widest = max(widest, codecs.widest_row(stored_TD))
                 report("look", min(first + step, len(vectors_TD)), len(vectors_TD))
-        self.codec = self._fit(vectors_TD, widest, report)
+        self.codec = self._fit(self._sample(vectors_TD), len(vectors_TD), widest, report)
 
     def use_codec(self, codec: Codec | None) -> None:
         """Pack with this codec from the first row on; only before anything was appended."""
@@ -319,11 +320,11 @@ class SegmentWriter:
         vectors_TD = self._file(self._float16_name()).view("<f2", (total, settings.dim))
         codec = self._index_codec
         if codec is None or total >= REFIT_GROWTH * codec.fitted_on or not codec.holds(self._widest):
-            codec = self._fit(vectors_TD, self._widest, report)
+            codec = self._fit(self._sample(vectors_TD, spooled=True), total, self._widest, report)
         else:
             codec = grown(
                 codec,
-                self._sample(vectors_TD),
+                self._sample(vectors_TD, spooled=True),
                 total,
                 seed=settings.seed,
                 threads=settings.threads,
@@ -335,22 +336,29 @@ class SegmentWriter:
         step = rows_per_batch(settings.dim, settings.memory_bytes)
         for first in range(0, total, step):
             self._pack(codec, vectors_TD[first : first + step])
+            let_go(vectors_TD)
             report("pack", min(first + step, total), total)
         self.codec = codec
         if spool := self._files.pop(SPOOL_VECTORS, None):
             spool.close()
 
-    def _sample(self, vectors_TD: np.ndarray) -> np.ndarray:
+    def _sample(self, vectors_TD: np.ndarray, *, spooled: bool = False) -> np.ndarray:
+        """Rows to fit a codec to, float32.  spooled: the vectors are a map of our own, whose pages are given back."""
         settings, total = self.settings, len(vectors_TD)
-        size = codecs.sample_size(total, settings.dim, settings.memory_bytes)
-        sample_SD: np.ndarray = vectors_TD[sample_rows(total, size, settings.seed)].astype(np.float16)
-        return sample_SD.astype(np.float32)
+        rows_S = sample_rows(total, codecs.sample_size(total, settings.dim, settings.memory_bytes), settings.seed)
+        sample_SD = np.empty((len(rows_S), settings.dim), np.float32)
+        for first in range(0, len(rows_S), SAMPLED_AT_ONCE):
+            part = slice(first, first + SAMPLED_AT_ONCE)
+            sample_SD[part] = vectors_TD[rows_S[part]].astype(np.float16)
+            if spooled:
+                let_go(vectors_TD)
+        return sample_SD
 
-    def _fit(self, vectors_TD: np.ndarray, widest: float, report: Report) -> Codec:
+    def _fit(self, sample_SD: np.ndarray, total: int, widest: float, report: Report) -> Codec:
         return self._packing.fit(
-            self._sample(vectors_TD),
+            sample_SD,
             nbits=self.settings.nbits,
-            num_vectors=len(vectors_TD),
+            num_vectors=total,
             seed=self.settings.seed,
             threads=self.settings.threads,
             largest=widest,
@@ -372,6 +380,7 @@ class SegmentWriter:
             vectors_TD = codec.decode_rotated(
                 codes_T[rows], packed_TP[rows], scales_T[rows], threads=self.settings.threads
             )
+            let_go(packed_TP)
             lengths_N = np.diff(offsets_N1[first : last + 1])
             parts.append(sketch(vectors_TD, lengths_N, codec.scale_table, threads=self.settings.threads))
             first = last

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -276,6 +277,15 @@ def map_array(path: Path, kind: Array) -> np.ndarray:
                 f"{path} is not an array {kind.dtype} {kind.shape}: restore it from a copy or rebuild the index"
             )
         return np.asarray(np.memmap(file, kind.dtype, "r", HEADER_BYTES, kind.shape))
+
+
+def let_go(mapped: np.ndarray) -> None:
+    """Give back the memory of a map of one of our own files; what is asked for again is read again."""
+    base: object = mapped
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def checksum(path: Path) -> str:

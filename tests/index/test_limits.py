@@ -17,6 +17,8 @@ from index.listed import lists_from
 
 from flmr import Index
 from flmr.errors import StorageError
+from flmr.index.format import HEADER_BYTES
+from flmr.index.store import Storage, let_go
 
 ITEMS = clustered_items(50, 8)
 
@@ -53,6 +55,33 @@ def test_creating_from_a_stream_stays_within_the_memory_limit(tmp_path: Path, ke
     assert peak < limit, f"{peak / 2**20:.1f} MB"
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="asks Linux what is resident")
+def test_pages_that_were_given_back_are_not_resident_and_are_read_again(tmp_path: Path) -> None:
+    file = Storage().create(tmp_path / "rows")
+    file.append(bytes(HEADER_BYTES))
+    file.append(np.arange(1 << 20, dtype="<i8"))
+    rows = file.view("<i8", (1 << 20,))
+    whole = int(rows.sum())
+    assert resident(file.path) >= rows.nbytes
+    let_go(rows)
+    assert resident(file.path) == 0
+    assert int(rows[::-1].sum()) == whole
+    let_go(np.arange(3))  # no map: nothing to give back
+    file.close()
+
+
+def resident(path: Path) -> int:
+    """Bytes of the maps of a file that lie in memory."""
+    held, of_file = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if not name.endswith(":"):
+            of_file = line.endswith(str(path))
+        elif of_file and name == "Rss:":
+            held += int(rest[0]) * 1024
+    return held
+
+
 def test_opening_reads_only_the_small_files(tmp_path: Path) -> None:
     """The big files are cut to holes of the same size behind their headers: open must not notice, verify must."""
     with lists_from(1):
@@ -73,6 +102,8 @@ from pathlib import Path
 import numpy as np
 from flmr import Index
 from flmr.errors import StorageError
+from flmr.index.format import HEADER_BYTES
+from flmr.index.store import Storage, let_go
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])
 item = [np.random.default_rng(i).standard_normal((50, 64)).astype("f4") for i in range(40)]
@@ -135,6 +166,8 @@ from pathlib import Path
 import numpy as np
 from flmr import Index
 from flmr.errors import StorageError
+from flmr.index.format import HEADER_BYTES
+from flmr.index.store import Storage, let_go
 path = Path(sys.argv[1])
 with Index.open(path) as ix:  # imports what is imported late, which another user may not be allowed to read
     ix.search(np.ones((1, 8)), 5)
@@ -184,6 +217,8 @@ from pathlib import Path
 import numpy as np
 from flmr import Index, Retriever
 from flmr.errors import StorageError
+from flmr.index.format import HEADER_BYTES
+from flmr.index.store import Storage, let_go
 closed, warm = Path(sys.argv[1]), Path(sys.argv[2])
 with Index.open(warm) as ix:  # imports what is imported late, which another user may not be allowed to read
     ix.search(np.ones((1, 8)), 5)
