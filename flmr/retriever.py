@@ -6,6 +6,7 @@ Knows no model, no file format and no metric.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,17 +14,23 @@ from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flmr.build import DEFAULT_BATCH, Account, IndexRecipe, batches, encode_stream, open_passages
 from flmr.data import TaskSplit
 from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, UnreadableImage
 from flmr.hybrid import Hybrid, HybridSearcher
 from flmr.index import Index, SearchParams
 from flmr.index.manifest import holds_index
+from flmr.index.sample import SAMPLE_QUERIES
+from flmr.index.settings import SCAN_VECTORS
 from flmr.journal import Journal, journal_folder
 from flmr.progress import reporting
 from flmr.recipe import to_table
 from flmr.records import Explanation, Hit, MultiVectors, Passage, Query, Question
 from flmr.roles import Encoder
+
+SAMPLE_WORDS = 8  # of a title or text: about as many as a question has
 
 Progress = bool | Callable[[str, int, int | None], None]
 
@@ -63,6 +70,7 @@ class Retriever:
         keep_vectors: bool = False,
         pool: int = 1,
         seed: int = 0,
+        sample_queries: Sequence[Query | str] | None = None,
         image_folder: str | Path | None = None,
         overwrite: bool = False,
         resume: bool = False,
@@ -77,6 +85,9 @@ class Retriever:
         there: the index is the same as that of an uninterrupted one.  resume=True also opens an index that stands
         already, and refuses to start again where another encoder or batch size was at work.
         nbits, keep_vectors, pool, seed: how rows are stored, see `Index.create`.
+        sample_queries: 16 or more queries as they will be asked, from which the index learns how little a search has to
+        look at, see `calibrate`.  None: the first words of passages stand in for them, where the index is not so small
+        that a search looks at everything, and where the encoder takes queries without an image.
         Bad lines and unreadable images are left out and entered in `account`; strict=True raises instead.
         Raises AlreadyExists, InvalidInput (nothing to index, a wrong nbits or pool), DuplicateId, StorageError.
         """
@@ -101,15 +112,17 @@ class Retriever:
                     journal=journal,
                 )
                 for_vectors, for_ids, for_passages = tee(_not_empty(pairs, passages, account), 3)
+                sample = _Sample(encoder, sample_queries, seed)
                 index = Index.create(
                     path,
                     (rows for _, rows in for_vectors),
                     (passage.id for passage, _ in for_ids),
-                    (passage for passage, _ in for_passages),
+                    (sample.looked_at(passage, rows) for passage, rows in for_passages),
                     nbits=nbits,
                     keep_vectors=keep_vectors,
                     pool=pool,
                     seed=seed,
+                    sample_queries=sample.rows,
                     overwrite=overwrite,
                     resume=True,
                     encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
@@ -143,6 +156,15 @@ class Retriever:
             check_encoder(self.index, encoder)
             self._encoder = encoder
         return self._encoder
+
+    def calibrate(self, sample_queries: Sequence[Query | str], *, progress: Progress = False) -> None:
+        """Let the index measure with these queries how many passages a search has to look at, and commit that.
+
+        sample_queries: 16 or more, as they will be asked; the rows of 16 of them are kept.  Searches for queries like
+        them look at a few hundred passages in place of thousands; scores stay the same (`Index.calibrate`).
+        Raises InvalidInput, UnreadableImage naming the query, IndexLocked; then the index is as it was.
+        """
+        self.index.calibrate(self.encode(_as_queries(sample_queries)), progress=progress)
 
     def search(
         self,
@@ -424,6 +446,41 @@ def _check_ids(queries: list[Query]) -> None:
         if query.id in seen:
             raise InvalidInput(f"question id {query.id!r} occurs twice; give each question its own")
         seen.add(query.id)
+
+
+class _Sample:
+    """Queries that an index is shown when it is built: those given, or the first words of some of its passages."""
+
+    def __init__(self, encoder: Encoder, given: Sequence[Query | str] | None, seed: int) -> None:
+        self._encoder = encoder
+        self._given = None if given is None else _as_queries(given)
+        self._rng = random.Random(seed)
+        self._texts: list[str] = []
+        self._seen = self._vectors = 0
+
+    def looked_at(self, passage: Passage, rows: np.ndarray) -> Passage:
+        """The passage; its words may be among those that are kept, each passage's with equal chance."""
+        self._vectors += len(rows)
+        words = " ".join((passage.title or passage.text).split()[:SAMPLE_WORDS])
+        if words:
+            place = self._rng.randrange(self._seen + 1)
+            self._seen += 1
+            if len(self._texts) < SAMPLE_QUERIES:
+                self._texts.append(words)
+            elif place < SAMPLE_QUERIES:
+                self._texts[place] = words
+        return passage
+
+    def rows(self) -> MultiVectors | None:
+        """The rows of the queries; None where there are none, or a search will look at everything."""
+        if self._given is not None:
+            return self._encoder.encode_queries(self._given)
+        if self._vectors <= SCAN_VECTORS or not self._texts:
+            return None
+        try:
+            return self._encoder.encode_queries(_as_queries(self._texts))
+        except InvalidInput:  # it takes no queries without an image
+            return None
 
 
 def _not_empty(pairs: Iterable[tuple[Passage, Any]], source: object, account: Account) -> Iterable[tuple[Passage, Any]]:

@@ -379,3 +379,45 @@ def test_recipe_is_kept_in_the_index(tmp_path: Path, tiny_checkpoint: Path) -> N
         assert retriever.index.encoder["fingerprint"] == retriever.encoder.fingerprint
     with Retriever.open(tmp_path / "kb") as opened:
         assert opened.search("a b", 1)[0][0].id == "a"
+
+
+def test_first_words_of_passages_stand_in_for_questions_where_an_index_is_large(
+    tmp_path: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Retriever.build(PASSAGES, tmp_path / "small", encoder) as small:
+        assert small.index.info()["sample_queries"] == 0  # a search looks at everything
+    monkeypatch.setattr("flmr.retriever.SCAN_VECTORS", 0)
+    for name in ("large", "again"):
+        with Retriever.build(PASSAGES, tmp_path / name, encoder) as large:
+            assert large.index.info()["sample_queries"] == len(PASSAGES)
+    assert files_of(tmp_path / "large") == files_of(tmp_path / "again")
+
+
+def test_questions_can_be_shown_to_an_index_when_it_is_built_and_later(tmp_path: Path, encoder: HashEncoder) -> None:
+    asked = ["what is red", Query(text="which one burns"), "where is snow"]
+    with Retriever.build(PASSAGES, tmp_path / "kb", encoder, sample_queries=asked) as retriever:
+        assert retriever.index.info()["sample_queries"] == 3
+        before = retriever.search("black", 3)
+        retriever.calibrate(asked[:2])
+        assert retriever.index.info()["sample_queries"] == 2
+        assert [(hit.id, hit.score) for hit in retriever.search("black", 3)[0]] == [
+            (hit.id, hit.score) for hit in before[0]
+        ]
+        with pytest.raises(InvalidInput):
+            retriever.calibrate([])
+        assert retriever.index.info()["sample_queries"] == 2
+
+
+def test_an_encoder_that_needs_pictures_builds_without_first_words(
+    tmp_path: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(queries: Sequence[Query]) -> MultiVectors:
+        raise InvalidInput("a query needs a picture")
+
+    monkeypatch.setattr("flmr.retriever.SCAN_VECTORS", 0)
+    monkeypatch.setattr(encoder, "encode_queries", refuse)
+    with Retriever.build(PASSAGES, tmp_path / "kb", encoder) as retriever:
+        assert retriever.index.info()["sample_queries"] == 0
+    with pytest.raises(InvalidInput, match="picture"):
+        Retriever.build(PASSAGES, tmp_path / "other", encoder, sample_queries=["red"])
+    assert not (tmp_path / "other").exists()

@@ -37,6 +37,7 @@ DEFAULT_MEMORY = 512 << 20
 LEAST_MEMORY = 1 << 20
 MAX_POOL = 64
 
+Samples = MultiVectors | Sequence[Any]
 Progress = bool | Callable[[str, int, "int | None"], None]
 
 
@@ -74,7 +75,7 @@ class Index:
         progress: Progress = False,
         encoder: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
-        sample_queries: MultiVectors | Sequence[Any] | None = None,
+        sample_queries: Samples | Callable[[], Samples | None] | None = None,
         storage: Storage | None = None,
     ) -> Index:
         """Build an index and commit it.  Everything given is consumed once, in lock-step, in bounded memory.
@@ -84,7 +85,8 @@ class Index:
         keep_vectors: also store float16 vectors and take scores from them.  pool: make one row of every 2, 3, ... of an
         item, those that are most alike, also of what is added later.  memory_limit: bytes for the work, default
         512 MB; ids come on top.  encoder, recipe: written into the manifest.
-        sample_queries: a few queries as they will be asked, the best 16 or more: see `calibrate`.
+        sample_queries: 16 or more queries as they will be asked, see `calibrate`, or a function that gives them or None
+        once all vectors have been read.
         resume: keep what is computed in `PATH.building` until the index stands, also when this is interrupted, and take
         up what an earlier call has left there: the index is the same as that of an uninterrupted one, whatever changed
         is computed again.  An index that stands already is opened if it has as many items.
@@ -125,8 +127,9 @@ class Index:
                             raise InvalidInput(
                                 "there is nothing to index: give at least one item, or empty MultiVectors of D"
                             )
-                        if sample_queries is not None:
-                            writer.use_sample(make_sample(as_queries(sample_queries, writer.dim)))
+                        sample = sample_queries() if callable(sample_queries) else sample_queries
+                        if sample is not None:
+                            writer.use_sample(make_sample(as_queries(sample, writer.dim)))
                         writer.commit(report, force=True)
                 except BaseException:
                     writer.abandon()
@@ -255,9 +258,7 @@ class Index:
         with self._as_writer() as writer, reporting(progress) as report:
             merge(writer, report)
 
-    def calibrate(
-        self, sample_queries: MultiVectors | Sequence[Any] | None = None, *, progress: Progress = False
-    ) -> None:
+    def calibrate(self, sample_queries: Samples | None = None, *, progress: Progress = False) -> None:
         """Measure on the index itself how many items a search has to look at, and commit that, after what was waiting.
 
         sample_queries: queries as they will be asked, (n, D) each; 16 of them are kept, evenly spread.  What all of

@@ -46,9 +46,9 @@ class SearchParams:
     """How to search.
 
     exact: score everything.  target_recall: share of the exact results that may be expected, 0.99 if None; 1 scans.
-    nprobe: look only at items in so many inverted lists of each query row, in segments that have lists (4 million vectors
-    and more); None looks at all, which costs little and loses less.  candidates: items whose residuals are looked at.
-    Giving either prunes, however small the index is.
+    nprobe: look only at items in so many inverted lists of each query row, in segments that have lists (those of 4
+    million vectors and more); None looks at all, which costs little and loses less.  candidates: items whose residuals
+    are looked at.  Giving either prunes, however small the index is.
     threads: None means all cores this process may use; results do not depend on it.
     """
 
