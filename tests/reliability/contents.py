@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from index.clustered import maxsim_scores
+from index.listed import as_if_large
 
 from flmr import Index, Passage, SearchParams
 from flmr.index import Searcher
@@ -23,12 +25,26 @@ FARTHEST: Mapping[int, float] = {0: 0.0, 1: 1.2, 2: 0.8, 3: 0.6, 4: 0.4, 8: 0.1}
 
 @dataclass(frozen=True)
 class Settings:
-    """How an index stores what it holds."""
+    """How an index stores what it holds.  large: with all that only large ones have, and sample queries."""
 
     nbits: int
     keep_vectors: bool = False
     passages: bool = True
     dim: int = 8
+    large: bool = False
+
+    def creation(self) -> dict[str, Any]:
+        """What `create` is told of it."""
+        sample = [item for number in range(4) if len(item := vectors_of(f"question {number}", 0, self.dim))]
+        return {
+            "nbits": self.nbits,
+            "keep_vectors": self.keep_vectors,
+            "sample_queries": sample if self.large else None,
+        }
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Where its index is to be written in."""
+        return as_if_large() if self.large else nullcontext()
 
 
 def vectors_of(item_id: str, version: int, dim: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from flmr import Index
 from flmr.errors import FlmrError
 from flmr.index.verify import verify
 
-QUESTIONS = 9
+QUESTIONS = 10
 ASKED = 3  # of them, of each damaged index: which ones changes from attempt to attempt
 SECTOR = 512
 

@@ -80,14 +80,19 @@ class Mutant:
             return
         for segment in _values(manifest.get("segments")):
             _record(segment, "segment_file", self.files.get(f"{_of(segment, 'name')}/{SEGMENT}"))
-            alive = _of(segment, "alive_file")
-            _record(alive, "file", self.files.get(str(_of(alive, "name"))))
+            for named in (_of(segment, "alive_file"), _of(segment, "gains_file")):
+                _record(named, "file", self.files.get(str(_of(named, "name"))))
         codecs = manifest.get("codecs")
         for number, codec in codecs.items() if isinstance(codecs, dict) else ():
-            files = _of(codec, "files")
-            for part in files if isinstance(files, dict) else ():
-                _record(files, part, self.files.get(f"codec-{number}.{part}.npy"))
+            self._fill_parts(codec, f"codec-{number}")
+        sample = manifest.get("sample")
+        self._fill_parts(sample, f"sample-{_of(sample, 'generation')}")
         self.files[MANIFEST] = _sealed(manifest)
+
+    def _fill_parts(self, node: Any, name: str) -> None:
+        files = _of(node, "files")
+        for part in files if isinstance(files, dict) else ():
+            _record(files, part, self.files.get(f"{name}.{part}.npy"))
 
     def _fill(self, name: str, folder: str) -> None:
         content = _parsed(self.files[name])

@@ -32,10 +32,11 @@ SETTINGS = (
     Settings(0),
     Settings(4, keep_vectors=True),
     Settings(8, passages=False),
+    Settings(3, large=True),
 )
 KILLS_A_LIFE = 40  # then a new folder, with the next settings
 UNTOUCHED = 6  # of so many writers one is left alone: it measures, and must leave nothing behind
-OPERATIONS = ("overwrite", "add", "add", "delete", "update", "merge", "mixed")
+OPERATIONS = ("overwrite", "add", "add", "delete", "update", "merge", "mixed", "calibrate")
 MOST_ITEMS = 60
 PATIENCE_S = 60.0
 
@@ -47,7 +48,7 @@ def planned(rng: np.random.Generator, state: State | None, number: int) -> list[
     plan = []
     for step in range(int(rng.integers(1, 4))):
         operation = "create" if state is None else pick(rng, list(OPERATIONS))
-        if state is not None and (len(state) > MOST_ITEMS or not state) and operation != "merge":
+        if state is not None and (len(state) > MOST_ITEMS or not state) and operation not in ("merge", "calibrate"):
             operation = "overwrite"
         change, state = _change(rng, operation, state or {}, version=number * 10 + step)
         plan.append((change, state))
@@ -66,7 +67,7 @@ def _change(rng: np.random.Generator, operation: str, state: State, version: int
     if operation == "update":
         changed = dict.fromkeys(some, version)
         return (operation, changed, []), {**state, **changed}
-    if operation == "merge":
+    if operation in ("merge", "calibrate"):
         return (operation, {}, []), state
     kept = {key: value for key, value in state.items() if key not in some}
     return (operation, fresh, some), {**kept, **fresh}
@@ -74,6 +75,11 @@ def _change(rng: np.random.Generator, operation: str, state: State, version: int
 
 def perform(folder: Path, plan: list[Change], settings: Settings, finished: mmap.mmap) -> None:
     """The changes in turn; `finished` counts the commits that have returned."""
+    with settings.writing():
+        _perform(folder, plan, settings, finished)
+
+
+def _perform(folder: Path, plan: list[Change], settings: Settings, finished: mmap.mmap) -> None:
     ix: Index | None = None
     for number, (operation, items, doomed) in enumerate(plan, 1):
         if operation in ("create", "overwrite"):
@@ -82,14 +88,15 @@ def perform(folder: Path, plan: list[Change], settings: Settings, finished: mmap
             ix = Index.create(
                 folder,
                 **arguments(items, settings),
-                nbits=settings.nbits,
-                keep_vectors=settings.keep_vectors,
+                **settings.creation(),
                 overwrite=operation == "overwrite",
             )
         else:
             ix = ix or Index.open(folder)
             if operation == "merge":
                 ix.merge()
+            if operation == "calibrate":
+                ix.calibrate()
             if items:
                 (ix.update if operation == "update" else ix.add)(**arguments(items, settings))
             if doomed:

@@ -34,16 +34,18 @@ SETTINGS = (
     Settings(4),
     Settings(8),
     Settings(2, passages=False),
+    Settings(4, large=True),
+    Settings(2, keep_vectors=True, large=True),
 )
 
 
 class Life:
     """One index and the dicts that it must agree with."""
 
-    def __init__(self, rng: np.random.Generator, folder: Path) -> None:
+    def __init__(self, rng: np.random.Generator, folder: Path, settings: Settings) -> None:
         self.rng = rng
         self.folder = folder
-        self.settings = SETTINGS[int(rng.integers(len(SETTINGS)))]
+        self.settings = settings
         self.version = 0
         self.waiting: State = {}
         self.committed: State = {}
@@ -59,6 +61,7 @@ class Life:
             "delete": (3, self.delete),
             "commit": (4, self.commit),
             "merge": (1, self.merge),
+            "calibrate": (1, self.calibrate),
             "reopen": (2, self.reopen),
             "overwrite": (1, self.overwrite),
             "search": (8, self.search),
@@ -109,6 +112,11 @@ class Life:
         self.ix.merge()
         self.committed = dict(self.waiting)
         assert self.ix.info()["deleted_items"] == 0 and self.ix.info()["segments"] <= 1
+        self.see()
+
+    def calibrate(self) -> None:
+        self.ix.calibrate()
+        self.committed = dict(self.waiting)
         self.see()
 
     def reopen(self) -> None:
@@ -165,9 +173,10 @@ class Life:
                     params,
                     hit,
                 )
-        few = self.ix.search(query, k, params=SearchParams(candidates=1), **filters)[0]
-        assert {hit.id for hit in few} <= set(allowed) and len(few) == len(best)
-        assert all(abs(hit.score - scores[hit.id]) < TOLERANCE for hit in few)
+        for params in (SearchParams(candidates=1), SearchParams(nprobe=1)):
+            few = self.ix.search(query, k, params=params, **filters)[0]
+            assert {hit.id for hit in few} <= set(allowed) and len(few) == len(best), params
+            assert all(abs(hit.score - scores[hit.id]) < TOLERANCE for hit in few), params
 
     def see(self) -> None:
         """Everything that is committed, and how it is stored."""
@@ -180,8 +189,7 @@ class Life:
         ix = Index.create(
             self.folder,
             **arguments(items, self.settings),
-            nbits=self.settings.nbits,
-            keep_vectors=self.settings.keep_vectors,
+            **self.settings.creation(),
             overwrite=overwrite,
             storage=Unsynced(),
         )
@@ -241,11 +249,13 @@ def campaign(*, seconds: float | None = None, count: int | None = None, seed: in
 def _attempt(folder: Path, rng: np.random.Generator) -> tuple[str, str | None]:
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        life = Life(rng, folder)
-        for _ in range(STEPS):
-            life.step()
-        life.commit()
-        life.ix.close()
+        settings = SETTINGS[int(rng.integers(len(SETTINGS)))]
+        with settings.writing():
+            life = Life(rng, folder, settings)
+            for _ in range(STEPS):
+                life.step()
+            life.commit()
+            life.ix.close()
         return "lives", None
     except Exception:
         return "failed", traceback.format_exc()[-800:]

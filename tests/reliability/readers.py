@@ -25,7 +25,7 @@ from reliability.forks import Child, run
 from flmr import Index, IndexLocked
 from flmr.index import Searcher
 
-SETTINGS = Settings(2)
+SETTINGS = Settings(2, large=True)
 THREADS = 4  # of each process that reads
 MOST_ITEMS = 24
 WRITER_LIVES_S = 4.0
@@ -65,7 +65,7 @@ class States:
 def write(path: Path, until: float) -> list[int]:
     """Commit generation after generation; [how many, how often the lock was another's]."""
     states, commits, refused = States(), 0, 0
-    with Index.open(path) as ix:
+    with SETTINGS.writing(), Index.open(path) as ix:
         while time.monotonic() < until:
             try:
                 ix.refresh()
@@ -166,7 +166,8 @@ def campaign(
 
 
 def _create(path: Path) -> None:
-    Index.create(path, **arguments(States()[1], SETTINGS), nbits=SETTINGS.nbits).close()
+    with SETTINGS.writing():
+        Index.create(path, **arguments(States()[1], SETTINGS), **SETTINGS.creation()).close()
 
 
 def _campaign(path: Path, seconds: float, seed: int, processes: int) -> dict[str, Any]:

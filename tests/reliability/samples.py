@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from index.clustered import clustered_items, queries_near
 from index.listed import as_if_large
+from reliability.asking import question
 from reliability.forks import run
 
 from flmr import Index, Passage
@@ -47,7 +48,7 @@ def compressed(path: Path) -> None:
             passages=map(passage, range(30)),
             nbits=3,
             keep_vectors=True,
-            sample_queries=queries_near(items, 4, rows=3),
+            sample_queries=[*queries_near(items, 4, rows=3), question(DIM)],  # which makes gains count when it is asked
             storage=Unsynced(),
         ) as ix,
     ):
