@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from index.listed import lists_from
+from index.listed import as_if_large, lists_from
 
 from flmr import Index, Passage, SearchParams
 
 GOLDEN = Path(__file__).parent / "golden"
 QUERIES = [np.eye(6, dtype=np.float32)[:2], np.arange(18, dtype=np.float32).reshape(3, 6) / 18 - 0.5]
+
+PLANNED = SearchParams(nprobe=100)
 
 
 def make(folder: Path) -> None:
@@ -21,8 +23,9 @@ def make(folder: Path) -> None:
     rng = np.random.default_rng(20261121)
     items = [rng.standard_normal((i % 4, 6)).astype(np.float32) for i in range(24)]
     passages = [Passage(f"é{i}", f"text {i}", f"title {i}", f"{i}.png", {"n": i}) for i in range(24)]
-    for name, nbits, kept in (("v2", 3, False), ("v2-kept", 2, True)):
-        with lists_from(1):  # the second segment has none
+    for name, nbits, kept in (("v2", 3, False), ("v2-kept", 2, True), ("v2-sampled", 4, False)):
+        sampled = name == "v2-sampled"
+        with as_if_large() if sampled else lists_from(1):  # the second segment has none
             ix = Index.create(
                 folder / name,
                 items[:16],
@@ -30,6 +33,7 @@ def make(folder: Path) -> None:
                 nbits=nbits,
                 keep_vectors=kept,
                 encoder={"name": "none"},
+                sample_queries=QUERIES if sampled else None,
             )
         with ix:
             ix.add(items[16:], passages=passages[16:])
@@ -51,7 +55,7 @@ def test_an_index_of_every_version_opens_searches_and_grows(version: str, tmp_pa
         assert ix.encoder == {"name": "none"} and ix.passage("é3") == Passage(
             "é3", "text 3", "title 3", "3.png", {"n": 3}
         )
-        for params in (SearchParams(exact=True), SearchParams(), SearchParams(nprobe=100, candidates=100)):
+        for params in (SearchParams(exact=True), SearchParams(), SearchParams(nprobe=100, candidates=100), PLANNED):
             for found, wanted in zip(ix.search(QUERIES, 50, params=params), expected["hits"], strict=True):
                 # Another instruction set may sum in another order: the last bits, not the hits, may differ.
                 assert {hit.id for hit in found} == {item_id for item_id, _ in wanted}
