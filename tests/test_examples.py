@@ -35,4 +35,5 @@ def test_there_are_examples() -> None:
         "evaluate_a_run",
         "explain_a_hit",
         "published_script",
+        "plug_into_ra_vqa",
     }

@@ -43,6 +43,11 @@ class StepResult:
     accuracy: float
     num_passages: int
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """What a row of metrics says beside the loss."""
+        return {"accuracy": self.accuracy}
+
 
 def contrastive_step(
     queries: QuerySide,

@@ -80,20 +80,27 @@ class TrainingData:
         return self.passages[: self.num_training]
 
 
-def load_data(recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Report) -> TrainingData:
-    """Read passages and questions.  Raises InvalidInput where nothing is left to train on; InvalidRecord if strict."""
+def load_data(
+    recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Report, by_answers: bool = False
+) -> TrainingData:
+    """Read passages and questions.  Raises InvalidInput where nothing is left to train on; InvalidRecord if strict.
+
+    by_answers: a question needs an answer in the place of a positive passage.
+    """
     left_out = LeftOut()
     parts = parts_of(recipe)
     read = read_parts(parts, recipe, left_out, seed=seed, tick=tick)
     rows = {passage.id: row for row, passage in enumerate(read.passages)}
-    train = _load_questions(read.questions, recipe.qrels, recipe, rows, left_out, tick)
+    train = _load_questions(read.questions, recipe.qrels, recipe, rows, left_out, tick, by_answers)
     train = _with_groups(train, recipe.groups[0])
     if not len(train):
         raise InvalidInput(f"no question of {_names(part.questions for part in parts)} can be trained on: {left_out}")
     valid = None
     if recipe.validates:
         judged = recipe.valid_qrels or recipe.qrels
-        valid = _with_groups(_load_questions(read.valid_questions, judged, recipe, rows, left_out, tick), evaluate.by)
+        valid = _with_groups(
+            _load_questions(read.valid_questions, judged, recipe, rows, left_out, tick, by_answers), evaluate.by
+        )
         if not len(valid):
             names = _names(part.valid_questions for part in parts)
             raise InvalidInput(f"no question of {names} can be validated with: {left_out}")
@@ -127,6 +134,7 @@ def _load_questions(
     rows: Mapping[str, int],
     left_out: LeftOut,
     tick: Report,
+    by_answers: bool,
 ) -> QuestionSet:
     judged = read_qrels(qrels_path) if qrels_path is not None else None
     readable: dict[Any, int | None] = {}
@@ -137,7 +145,10 @@ def _load_questions(
         if judged is not None:
             judgments, lowest = judged.get(question.id, {}), recipe.min_grade
         positives = frozenset(rows[i] for i, grade in judgments.items() if i in rows and grade >= lowest)
-        if not positives:
+        if by_answers and not any(answer.strip() for answer in question.answers):
+            left_out.add("questions without an answer", question.id)
+            continue
+        if not by_answers and not positives:
             left_out.add("questions without a known positive passage", question.id)
             continue
         query = _used_parts(question.query, recipe)

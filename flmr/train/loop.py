@@ -24,9 +24,10 @@ from flmr.model.flmr.new_checkpoint import save_checkpoint
 from flmr.progress import Report, reporting
 from flmr.train.average import Average
 from flmr.train.build import start_model
-from flmr.train.contrastive import contrastive_step
+from flmr.train.contrastive import Autocast, StepResult, contrastive_step
 from flmr.train.curve import draw_curve, require_matplotlib
 from flmr.train.dataset import TrainingData, choose_candidates, load_data
+from flmr.train.joint import READER, Joint, JointStep, passages_move
 from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning_rates
 from flmr.train.ranks import Ranks, joined_ranks
 from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
@@ -96,11 +97,17 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.tick, self.ranks = recipe, folder, tick, ranks
         self.device = ranks.device
-        self.data: TrainingData = load_data(recipe.data, recipe.evaluate, seed=recipe.seed, tick=tick)
+        self.data: TrainingData = load_data(
+            recipe.data, recipe.evaluate, seed=recipe.seed, tick=tick, by_answers=recipe.joint is not None
+        )
         model, *tokenizers = start_model(recipe.model, self.data, seed=recipe.seed)
         self.model, self.tokenizers = model.to(self.device), (tokenizers[0], tokenizers[1])
         self.prepared: Prepared = prepare(self.model, self.tokenizers, self.data, recipe)
         self.candidates = choose_candidates(self.data, recipe.evaluate.passages, seed=recipe.seed)
+        self.joint: Joint | None = None
+        if recipe.joint is not None:
+            _check_joint(self.model, recipe, ranks)
+            self.joint = Joint(recipe, self.data, self.model, self.tokenizers, folder.path)
         self.resumed = state
         self.average: Average | None = None
         self.stage_number, self.total_step, self.seconds = 0, 0, 0.0
@@ -109,7 +116,9 @@ class _Run:
         if state is not None:
             self.stage_number, self.total_step = state["stage"], state["total_step"]
             self.seconds, self.best, self.moved = state["seconds"], state["best"], set(state["moved"])
-            _load_weights(self.model, state["weights"])
+            self._load_weights(state["weights"])
+        if self.joint is not None:
+            self.joint.open(state["index"] if state is not None else None, tick)
 
     def go(self, *, title: str) -> TrainResult:
         stages = self.recipe.stages()
@@ -120,7 +129,11 @@ class _Run:
         return self._finish(title)
 
     def _train_stage(self, stage: TrainRecipe) -> None:
-        moving = moving_parameters(self.model, stage)
+        if self.joint is None:
+            moving = moving_parameters(self.model, stage)
+        else:
+            resting = "(?!)" if self.joint.recipe.move_passages else "context_"
+            moving = moving_parameters(self.model, stage, resting=resting) | self.joint.moving(stage)
         _check_ranks(self.model, stage, self.ranks)
         optimizer = make_optimizer(moving, stage)
         names = [name for named in moving.values() for name, _ in named]
@@ -157,6 +170,8 @@ class _Run:
 
     def _step(self, ready: ReadyStage, stage: TrainRecipe, optimizer: torch.optim.Optimizer, step: int) -> None:
         began = time.perf_counter()
+        if self.joint is not None and self._is_refresh(stage, step):
+            self.joint.refresh(self.total_step)
         ready.set_modes(self.model, training=True)
         rate = set_learning_rates(optimizer, stage, step, ready.steps)
         optimizer.zero_grad(set_to_none=True)
@@ -164,12 +179,9 @@ class _Run:
         recomputed = partial(recomputing, self.model) if stage.recompute else contextlib.nullcontext
         results = []
         for number in range(step * stage.accumulate, (step + 1) * stage.accumulate):
-            batch, views_B = ready.deal(number)
             seed = _mix(ready.seed, number, *([self.ranks.rank] if self.ranks.rank else []))
             with _seeded(seed, self.device), recomputed():
-                results.append(
-                    contrastive_step(ready.queries, ready.passages, batch, views_B, stage, self.ranks, forward)
-                )
+                results.append(self._gradient(ready, stage, number, forward))
         loss = sum(result.loss for result in results) / len(results)
         weights = [p for group in optimizer.param_groups for p in group["params"]]
         for weight in weights if len(results) > 1 else ():
@@ -194,7 +206,7 @@ class _Run:
                 "stage": stage.name,
                 "step": step + 1,
                 "loss": loss,
-                "accuracy": sum(result.accuracy for result in results) / len(results),
+                **{name: sum(result.facts[name] for result in results) / len(results) for name in results[0].facts},
                 "learning_rate": rate,
                 "grad_norm": norm,
                 "passages": sum(result.num_passages for result in results),
@@ -202,6 +214,14 @@ class _Run:
             }
         )
         self.tick(f"training {stage.name}", step + 1, ready.steps)
+
+    def _gradient(
+        self, ready: ReadyStage, stage: TrainRecipe, number: int, forward: Autocast
+    ) -> StepResult | JointStep:
+        """Add the gradient of one batch, the number-th of the stage, to the weights."""
+        if self.joint is not None:
+            return self.joint.step(ready, stage, number, forward)
+        return contrastive_step(ready.queries, ready.passages, *ready.deal(number), stage, self.ranks, forward)
 
     def _validate(self, ready: ReadyStage, stage: TrainRecipe, step: int) -> None:
         with self.average.in_place() if self.average is not None else contextlib.nullcontext():
@@ -211,19 +231,7 @@ class _Run:
         assert ready.valid_queries is not None and self.data.valid is not None
         began = time.perf_counter()
         ready.set_modes(self.model, training=False)
-        result = self.ranks.of_first(
-            partial(
-                validate,
-                ready.valid_queries,
-                ready.passages,
-                self.data.valid,
-                self.data.passages,
-                self.candidates,
-                self.data.corpora,
-                self.recipe.evaluate,
-                self.tick,
-            )
-        )
+        value, values = self.ranks.of_first(partial(self._measure, ready))
         seconds = time.perf_counter() - began
         self.seconds += seconds
         self.folder.write_metrics(
@@ -232,12 +240,14 @@ class _Run:
                 "stage": stage.name,
                 "step": step,
                 "measure": self.recipe.evaluate.measure,
-                "value": result.value,
-                "values": {name: round(value, 5) for name, value in result.values().items()},
+                "value": value,
+                "values": {name: round(each, 5) for name, each in values.items()},
                 "seconds": round(seconds, 2),
             }
         )
-        self._keep_if_best(result)
+        if self.best is None or value > self.best["value"]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self._weights().items()}
+            self.best = {"value": value, "total_step": self.total_step, "values": values, "weights": weights}
 
     def _gives_up(self, stage: TrainRecipe) -> bool:
         """Whether so many validations as the stage is patient for have passed since the best one."""
@@ -245,20 +255,43 @@ class _Run:
         since = self.total_step - self.best["total_step"]
         return bool(stage.patience) and since >= stage.patience * stage.evaluate_every
 
-    def _keep_if_best(self, result: Validation) -> None:
-        if self.best is None or result.value > self.best["value"]:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in self._weights().items()}
-            self.best = {
-                "value": result.value,
-                "total_step": self.total_step,
-                "values": result.values(),
-                "weights": weights,
-            }
+    def _measure(self, ready: ReadyStage) -> tuple[float, dict[str, float]]:
+        """The value that chooses, and all of them."""
+        recipe, valid = self.recipe.evaluate, self.data.valid
+        assert ready.valid_queries is not None and valid is not None
+        if self.joint is not None:
+            if self.joint.recipe.refresh_every:
+                self.joint.refresh(self.total_step)
+            values = self.joint.validate(ready.valid_queries, valid, recipe.ks, self.tick)
+            return values[recipe.measure], values
+        result: Validation = validate(
+            ready.valid_queries,
+            ready.passages,
+            valid,
+            self.data.passages,
+            self.candidates,
+            self.data.corpora,
+            recipe,
+            self.tick,
+        )
+        return result.value, result.values()
+
+    def _is_refresh(self, stage: TrainRecipe, step: int) -> bool:
+        every = self.recipe.joint.refresh_every if self.recipe.joint is not None else 0
+        return bool(every and step and step % every == 0)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """The weights that a stage has moved, by canonical name."""
         state = canonical_state(self.model, self.model.config)
+        state |= self.joint.weights() if self.joint is not None else {}
         return {name: tensor for name, tensor in state.items() if name in self.moved}
+
+    def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        own = canonical_state(self.model, self.model.config)
+        own |= self.joint.weights() if self.joint is not None else {}
+        with torch.no_grad():
+            for name, tensor in weights.items():
+                own[name].copy_(tensor)
 
     def _save(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         self.folder.save_state(
@@ -272,12 +305,15 @@ class _Run:
                 "optimizer": optimizer.state_dict(),
                 "average": self.average.state() if self.average is not None else None,
                 "best": self.best,
+                "index": self.joint.built_at if self.joint is not None else None,
             }
         )
+        if self.joint is not None:
+            self.joint.forget()
 
     def _hand_on(self, stage: TrainRecipe) -> None:
         if stage.choose == "best" and self.best is not None:
-            _load_weights(self.model, self.best["weights"])
+            self._load_weights(self.best["weights"])
 
     def _finish(self, title: str) -> TrainResult:
         return self.ranks.of_first(lambda: self._write_checkpoint(title))
@@ -286,6 +322,9 @@ class _Run:
         rows = self.folder.read_metrics()
         self.model.eval()
         save_checkpoint(self.folder.path, self.model, *self.tokenizers)
+        if self.joint is not None:
+            self.joint.reader.save(self.folder.path / READER)
+            self.joint.close()
         draw_curve(rows, self.folder.path / CURVE, title=title)
         losses = [row["loss"] for row in rows if "loss" in row]
         result = TrainResult(
@@ -312,6 +351,18 @@ def _check_ranks(model: Any, stage: TrainRecipe, ranks: Ranks) -> None:
         )
 
 
+def _check_joint(model: Any, recipe: TrainingRecipe, ranks: Ranks) -> None:
+    assert recipe.joint is not None
+    if ranks.world > 1:
+        raise InvalidRecipe("[joint] trains in one process; start it without a launcher")
+    for stage in recipe.stages():
+        if passages_move(model, stage, recipe.joint.move_passages) and not recipe.joint.refresh_every:
+            raise InvalidRecipe(
+                f"stage {stage.name!r} changes how passages are encoded; set [joint] refresh_every, the steps after"
+                " which they are indexed anew"
+            )
+
+
 def choose_device(name: str) -> torch.device:
     """The device of a recipe; "auto" is a GPU where there is one.  Raises InvalidRecipe."""
     if name == "auto":
@@ -336,13 +387,6 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported()) if device.type == "cpu" else False
-
-
-def _load_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
-    own = canonical_state(model, model.config)
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            own[name].copy_(tensor)
 
 
 @contextlib.contextmanager

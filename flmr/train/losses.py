@@ -1,8 +1,8 @@
-"""What a batch of scores costs: against labels, against grades, against a teacher's scores.
+"""What a batch of scores costs: against labels, against grades, against a teacher's scores, against a reader's answers.
 
 Knows scores, and which columns count for which question; knows nothing of models.
 
-Shapes: B questions, N passages, K columns that a teacher scored.
+Shapes: B questions, N passages, K columns that a teacher scored or passages that a reader read, T target tokens.
 """
 
 from __future__ import annotations
@@ -85,6 +85,38 @@ def ranknet_loss(scores_BN: Tensor, teacher_BN: Tensor, taught_BN: Tensor, *, te
     pairs_B = pairs_BKK.sum((1, 2))
     costs_B = costs_BKK.where(pairs_BKK, 0.0).sum((1, 2)) / pairs_B.clamp(min=1)
     return _mean_of(costs_B, pairs_B > 0)
+
+
+def marginal_loss(scores_BK: Tensor, log_p_BK: Tensor) -> Tensor:
+    """Mean of -log sum_k p(k) p(target | k) with p(k) = softmax of the question's scores over the passages it read.
+
+    log_p_BK: the reader's log-probability of the whole target given each passage.  The gradient reaches whatever made
+    the scores: passages with which the target is likelier than on average are drawn nearer.
+    Source: Lewis et al., "Retrieval-augmented generation for knowledge-intensive NLP tasks", NeurIPS 2020
+    (RAG-sequence); the published RA-VQA code takes the sum over the batch in place of the mean.
+    """
+    return -(scores_BK.float().log_softmax(dim=1) + log_p_BK.float()).logsumexp(dim=1).mean()
+
+
+def reading_loss(log_p_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Mean over the target tokens that count of -log p(token); knows no retriever.
+
+    Source: Lin and Byrne, "Retrieval augmented visual question answering with outside knowledge", EMNLP 2022.
+    """
+    return -log_p_NT.float().where(mask_NT, 0.0).sum() / mask_NT.sum().clamp(min=1)
+
+
+def pseudo_relevance_loss(scores_BK: Tensor, right_BK: Tensor, holds_BK: Tensor) -> Tensor:
+    """Mean binary cross-entropy of softmax(scores) against what reader and text agree on; 0 where they never agree.
+
+    right_BK: bool, the reader began the right answer with this passage (taken as given, no gradient).  holds_BK: bool,
+    the passage holds an answer.  Both: target 1.  Neither: target 0.  One of the two: the passage is ignored, as it
+    is either unhelpful though it holds the answer, or helpful by luck.
+    Source: Lin and Byrne, EMNLP 2022 (the pseudo relevance labels of RA-VQA's retrieval loss).
+    """
+    agreed_BK = right_BK == holds_BK
+    costs_BK = F.binary_cross_entropy(scores_BK.float().softmax(dim=1), holds_BK.float(), reduction="none")
+    return costs_BK.where(agreed_BK, 0.0).sum() / agreed_BK.sum().clamp(min=1)
 
 
 def batch_accuracy(scores_BN: Tensor, labels_B: Tensor, masked_BN: Tensor) -> float:

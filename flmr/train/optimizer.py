@@ -32,10 +32,12 @@ def group_of(name: str) -> str:
     raise KeyError(name)
 
 
-def moving_parameters(model: nn.Module, recipe: TrainRecipe) -> dict[str, list[tuple[str, nn.Parameter]]]:
+def moving_parameters(
+    model: nn.Module, recipe: TrainRecipe, *, resting: str = "(?!)"
+) -> dict[str, list[tuple[str, nn.Parameter]]]:
     """The weights that a stage moves, by group; sets requires_grad on them and clears it on all others.
 
-    Raises InvalidRecipe where no weight moves.
+    resting: a pattern of names that do not move whatever their group's learning rate.
     """
     moving: dict[str, list[tuple[str, nn.Parameter]]] = {group: [] for group in GROUPS}
     named = list(model.named_parameters())
@@ -43,20 +45,23 @@ def moving_parameters(model: nn.Module, recipe: TrainRecipe) -> dict[str, list[t
     depth = {"text": recipe.text_layers, "vision": recipe.vision_layers}
     for name, parameter in named:
         group = group_of(name)
-        moves = learning_rate(recipe, group) > 0
+        moves = learning_rate(recipe, group) > 0 and not re.match(resting, name)
         if moves and group in depth and depth[group]:
             layer = LAYER.search(name)
             moves = layer is not None and int(layer.group(1)) > last[group] - depth[group]
         parameter.requires_grad_(moves)
         if moves:
             moving[group].append((name, parameter))
-    if not any(moving.values()):
-        raise InvalidRecipe(f"stage {recipe.name!r} moves no weight; give a learning rate above 0")
     return moving
 
 
 def make_optimizer(moving: dict[str, list[tuple[str, nn.Parameter]]], recipe: TrainRecipe) -> torch.optim.AdamW:
-    """AdamW with one parameter group per learning rate and decay; vectors (biases, norms) are not decayed."""
+    """AdamW with one parameter group per learning rate and decay; vectors (biases, norms) are not decayed.
+
+    Raises InvalidRecipe where no weight moves.
+    """
+    if not any(moving.values()):
+        raise InvalidRecipe(f"stage {recipe.name!r} moves no weight; give a learning rate above 0")
     groups = []
     for group, named in moving.items():
         for decayed in (True, False):
@@ -96,6 +101,7 @@ def learning_rate(recipe: TrainRecipe, group: str) -> float:
         "vision": recipe.learning_rate_vision,
         "linear": recipe.learning_rate_linear,
         "mapping": recipe.learning_rate_mapping,
+        "reader": recipe.learning_rate_reader,
     }
     return rates[group]
 

@@ -290,8 +290,8 @@ class TrainRecipe:
 
     steps: optimiser steps; epochs: passes over the questions, read where steps is 0.
     accumulate: batches a step, each with its own passages; their gradients are averaged.
-    learning_rate_*: of the text towers, the vision tower, the mapping networks and the projections to `dim`; 0 freezes
-    the group, and a frozen tower runs without dropout.
+    learning_rate_*: of the text towers, the vision tower, the mapping networks, the projections to `dim` and, in joint
+    training, the reader; 0 freezes the group, and a frozen tower runs without dropout.
     text_layers, vision_layers: how many of the last layers of a tower that is not frozen move; 0 means all of them.
     warmup: steps of linear rise; then `schedule`, down to zero at the last step ("constant" does not fall).
     feature_dropout: share of the vision tower's features that a step leaves out before the mapping networks.
@@ -321,6 +321,7 @@ class TrainRecipe:
     learning_rate_vision: float = 0.0
     learning_rate_mapping: float = 0.0
     learning_rate_linear: float = 0.0
+    learning_rate_reader: float = 0.0
     text_layers: int = 0
     vision_layers: int = 0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -355,10 +356,88 @@ class TrainRecipe:
 
 
 @dataclass(frozen=True)
+class JointLossWeights:
+    """How much each loss of joint training counts; 0 leaves it out.
+
+    marginal: -log of the target's probability, summed over what was read (RAG).  reading: of the target's tokens given
+    each passage, which teaches the reader alone.  relevance: what reader and text agree on against the scores.
+    """
+
+    marginal: float = 1.0
+    reading: float = 0.0
+    relevance: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least("joint.loss", self, 0, "marginal", "reading", "relevance")
+        if not (self.marginal or self.reading or self.relevance):
+            raise InvalidRecipe("[joint] loss gives every loss the weight 0; nothing would be learned")
+
+
+@dataclass(frozen=True)
+class JointRecipe:
+    """Retriever and reader are trained together: what is read, and where it comes from.
+
+    passages: how many a question reads in a step.  of_first: above 0, drawn from so many first ranks.
+    retrieval: "live" searches the index with the questions as they are now, "static" reads the files of `static` (TREC
+    runs or RA-VQA's JSON, all questions between them), "none" reads nothing: closed book.
+    move_passages: passages get gradients too.  refresh_every: steps after which passages are encoded and indexed anew;
+    needed where they move.  nbits: of the index.
+    targets: "per_passage", an annotator's answer that the passage holds, or "gold", the most frequent one.
+    """
+
+    passages: int = 5
+    of_first: int = 0
+    retrieval: Literal["live", "static", "none"] = "live"
+    static: tuple[Path, ...] = ()
+    move_passages: bool = False
+    refresh_every: int = 0
+    nbits: int = 0
+    targets: Literal["per_passage", "gold"] = "per_passage"
+    loss: JointLossWeights = field(default_factory=JointLossWeights)
+
+    def __post_init__(self) -> None:
+        _at_least("joint", self, 1, "passages")
+        _at_least("joint", self, 0, "of_first", "refresh_every")
+        if 0 < self.of_first < self.passages:
+            raise InvalidRecipe(f"[joint] of_first ({self.of_first}) is below passages ({self.passages})")
+        if (self.retrieval == "static") != bool(self.static):
+            raise InvalidRecipe("[joint] retrieval = 'static' and static, its files, need each other")
+        if self.loss.relevance and (self.retrieval == "none" or self.passages < 2):
+            raise InvalidRecipe("[joint] loss relevance compares two passages or more; set it to 0 to read fewer")
+
+
+@dataclass(frozen=True)
+class LoraRecipe:
+    """Low-rank adapters that move in place of the reader's weights; no targets means every linear layer."""
+
+    rank: int = 8
+    alpha: int = 32
+    dropout: float = 0.1
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReaderRecipe:
+    """The reader: a folder of a transformers sequence-to-sequence or image-text-to-text model with its tokenizer.
+
+    prompt, max_prompt, max_answer, beams: where given, in the place of what the folder's reader.json says.
+    """
+
+    start: Path
+    prompt: str = ""
+    max_prompt: int = 0
+    max_answer: int = 0
+    beams: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora: LoraRecipe | None = None
+
+
+@dataclass(frozen=True)
 class EvaluateRecipe:
     """How the validation questions choose the step: exact MaxSim over the passages, every positive of grade 1.
 
-    measure: the one that chooses, by its name in flmr.evaluate: strict_recall@K, set_recall@K, MRR@10 or nDCG@10.
+    measure: the one that chooses, by its name in flmr.evaluate: strict_recall@K, set_recall@K, MRR@10 or nDCG@10; in
+    joint training pseudo_recall@K, exact_match or vqa_score.
     by: a metadata key of the questions; the measure is then the mean over its groups, each reported.
     passages: at most so many passages, the positives and a seeded sample of the others; 0 means all of them.
     questions: at most so many, a seeded sample; 0 means all.
@@ -373,16 +452,28 @@ class EvaluateRecipe:
 
     def __post_init__(self) -> None:
         known = [f"{name}@{k}" for k in self.ks for name in ("strict_recall", "set_recall")] + ["MRR@10", "nDCG@10"]
+        known += self.joint_measures
         if self.measure not in known:
             raise InvalidRecipe(f"[evaluate] measure must be one of {', '.join(known)}, not {self.measure!r}")
         _at_least("evaluate", self, 0, "passages", "questions")
         _at_least("evaluate", self, 1, "batch_size")
+
+    @property
+    def joint_measures(self) -> tuple[str, ...]:
+        """Those of joint training."""
+        return (*(f"pseudo_recall@{k}" for k in self.ks), "exact_match", "vqa_score")
+
+
+# What a joint step makes no use of.
+NOT_JOINT: tuple[str, ...] = ("chunk", "temperature", "teacher_temperature", "label_smoothing", "loss", "negatives")
+NOT_JOINT += ("graded_passages", "taught_passages")
 
 
 @dataclass(frozen=True)
 class TrainingRecipe:
     """A whole training run.  Each [[stage]] overrides keys of [train] and starts from the weights of the one before.
 
+    joint: with `reader`, the run trains a retriever and a reader together.
     features: a folder that keeps what frozen vision layers made of pictures for further runs; without it the run's own
     folder does, and is emptied of it at the end.
     """
@@ -393,6 +484,8 @@ class TrainingRecipe:
     train: TrainRecipe = field(default_factory=TrainRecipe)
     stage: tuple[Mapping[str, Any], ...] = ()
     evaluate: EvaluateRecipe = field(default_factory=EvaluateRecipe)
+    joint: JointRecipe | None = None
+    reader: ReaderRecipe | None = None
     seed: int = 0
     device: str = "auto"
     features: Path | None = None
@@ -408,6 +501,31 @@ class TrainingRecipe:
             if (stage.loss.taught or stage.taught_passages) and not (self.data.teacher or self.data.teacher_column):
                 raise InvalidRecipe(
                     "distillation, ranknet and taught_passages need [data] teacher or teacher_column, the scores"
+                )
+        self._check_joint()
+
+    def _check_joint(self) -> None:
+        if (self.joint is None) != (self.reader is None):
+            raise InvalidRecipe("[joint] and [reader] need each other: give both, or neither")
+        if (self.joint is not None) != (self.evaluate.measure in self.evaluate.joint_measures):
+            kind = ", ".join(self.evaluate.joint_measures) if self.joint else "a measure of retrieval alone"
+            raise InvalidRecipe(f"[evaluate] measure must here be {kind}, not {self.evaluate.measure!r}")
+        if self.joint is None:
+            if any(stage.learning_rate_reader for stage in self.stages()):
+                raise InvalidRecipe("learning_rate_reader needs [joint] and [reader]")
+            return
+        if self.joint.retrieval == "none" and self.evaluate.measure.startswith("pseudo_recall"):
+            raise InvalidRecipe("[evaluate] measure: nothing is retrieved with retrieval = 'none'; use exact_match")
+        if self.evaluate.by or self.evaluate.passages:
+            raise InvalidRecipe("[evaluate] by and passages do not go with [joint]")
+        for stage in self.stages():
+            changed = [name for name in NOT_JOINT if getattr(stage, name) != getattr(TrainRecipe(), name)]
+            if changed:
+                raise InvalidRecipe(f"stage {stage.name!r}: {', '.join(changed)} does not go with [joint]")
+            moves = [g for g in ("text", "vision", "mapping", "linear") if getattr(stage, f"learning_rate_{g}")]
+            if moves and self.joint.retrieval == "none":
+                raise InvalidRecipe(
+                    f"stage {stage.name!r}: learning_rate_{moves[0]} moves nothing where none retrieves"
                 )
 
     def stages(self) -> tuple[TrainRecipe, ...]:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from flmr.train.losses import batch_accuracy, distillation_loss, graded_loss, in_batch_loss, ranknet_loss
+from flmr.train.losses import (
+    batch_accuracy,
+    distillation_loss,
+    graded_loss,
+    in_batch_loss,
+    marginal_loss,
+    pseudo_relevance_loss,
+    ranknet_loss,
+    reading_loss,
+)
 
 SCORES = torch.tensor([[2.0, 1.0, 5.0], [0.0, 3.0, 1.0]])
 LABELS = torch.tensor([0, 1])
@@ -115,3 +124,62 @@ def test_gradients_of_the_losses_equal_differences() -> None:
     assert torch.autograd.gradcheck(lambda s: graded_loss(s, grades), scores, **check)
     assert torch.autograd.gradcheck(lambda s: distillation_loss(s, TEACHER, everything), scores, **check)
     assert torch.autograd.gradcheck(lambda s: ranknet_loss(s, TEACHER, everything), scores, **check)
+
+
+def test_marginal_loss_is_minus_the_log_of_the_sum_over_passages() -> None:
+    scores_BK = torch.tensor([[1.0, 3.0], [0.5, 0.5]])
+    p_BK = torch.tensor([[0.9, 0.2], [0.01, 0.6]])
+    e, e3 = math.e, math.e**3
+    first, second = (e * 0.9 + e3 * 0.2) / (e + e3), (0.01 + 0.6) / 2
+    expected = -(math.log(first) + math.log(second)) / 2
+    assert marginal_loss(scores_BK, p_BK.log()).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_marginal_loss_draws_helpful_passages_nearer_by_the_posterior_minus_the_prior() -> None:
+    scores_BK = torch.randn(3, 4, dtype=torch.float64, generator=torch.manual_seed(0)).float().requires_grad_()
+    log_p_BK = torch.randn(3, 4, generator=torch.manual_seed(1))
+    marginal_loss(scores_BK, log_p_BK).backward()
+    prior = scores_BK.detach().softmax(1)
+    posterior = (scores_BK.detach().log_softmax(1) + log_p_BK).softmax(1)
+    assert scores_BK.grad is not None
+    torch.testing.assert_close(scores_BK.grad, (prior - posterior) / 3)
+
+
+def test_reading_loss_is_the_mean_over_the_tokens_that_count() -> None:
+    log_p_NT = torch.tensor([[-1.0, -2.0, -torch.inf], [-4.0, 0.0, -9.0]], requires_grad=True)
+    mask_NT = torch.tensor([[True, True, False], [True, False, False]])
+    loss = reading_loss(log_p_NT, mask_NT)
+    loss.backward()
+    assert loss.item() == pytest.approx(7 / 3)
+    assert log_p_NT.grad is not None and log_p_NT.grad[~mask_NT].eq(0).all()
+
+
+def test_pseudo_relevance_ignores_passages_on_which_reader_and_text_disagree() -> None:
+    scores_BK = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    right_BK = torch.tensor([[True, False, True], [False, True, False]])
+    holds_BK = torch.tensor([[True, False, False], [True, False, True]])
+    loss = pseudo_relevance_loss(scores_BK, right_BK, holds_BK)
+    total = math.e**2 + math.e + 1
+    expected = -(math.log(math.e**2 / total) + math.log(1 - math.e / total)) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    loss.backward()
+    assert scores_BK.grad is not None and scores_BK.grad[1].eq(0).all() and scores_BK.grad[0].ne(0).all()
+    nobody = pseudo_relevance_loss(scores_BK[1:], right_BK[1:], holds_BK[1:])
+    assert nobody.item() == 0.0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_losses_of_answers_have_the_gradient_of_finite_differences(seed: int) -> None:
+    torch.manual_seed(seed)
+    scores_BK, step = torch.randn(2, 3), 1e-2
+    log_p_BK, right_BK = torch.randn(2, 3), torch.rand(2, 3) > 0.5
+    holds_BK = right_BK ^ (torch.rand(2, 3) > 0.7)
+    for loss_of in (lambda s: marginal_loss(s, log_p_BK), lambda s: pseudo_relevance_loss(s, right_BK, holds_BK)):
+        leaf = scores_BK.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss_of(leaf), leaf)
+        for b in range(2):
+            for k in range(3):
+                move = torch.zeros(2, 3)
+                move[b, k] = step
+                slope = (loss_of(scores_BK + move) - loss_of(scores_BK - move)) / (2 * step)
+                assert gradient[b, k].item() == pytest.approx(slope.item(), abs=2e-4)
