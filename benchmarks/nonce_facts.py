@@ -65,7 +65,7 @@ WORDINGS = {
 }
 SHARES = {"train": 0.7, "valid": 0.08, "test": 0.22}
 PICTURES = {"train": 3, "valid": 1, "test": 2}  # of each figure
-SYLLABLES = ["".join(parts) for parts in product("bdgklmnprstvz", "aeiou", "bdgklmnprstvz")]
+SYLLABLES = ["".join(parts) for parts in product("bdgklmprstvz", "aiou", "n")]  # 48; a name has two
 PROMPT = "Question: {question} Knowledge: {passage} Answer:"
 ARMS = {
     "joint": {},
@@ -120,10 +120,9 @@ def sentence(place: str, name: str) -> str:
 
 
 def _names(rng: np.random.Generator, count: int) -> Iterator[str]:
-    """Different words of two syllables of 48."""
-    syllables = rng.choice(SYLLABLES, 48, replace=False)
-    for number in rng.choice(48 * 48, count, replace=False):
-        yield syllables[number // 48] + syllables[number % 48]
+    """Different words of two syllables."""
+    for number in rng.choice(len(SYLLABLES) ** 2, count, replace=False):
+        yield SYLLABLES[number // len(SYLLABLES)] + SYLLABLES[number % len(SYLLABLES)]
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -181,14 +180,14 @@ def teach_reading(reader: TransformersReader, folder: Path, seed: int, steps: in
     reader.model.train()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min((step + 1) / 100, 1 - step / steps)
-        read = reader.read(*draw(64))
+            group["lr"] = 5e-3 * min((step + 1) / 30, 1 - step / steps)
+        read = reader.read(*draw(32))
         loss = -read.log_p.mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(reader.model.parameters(), 1.0)
         optimizer.step()
-        if step % 100 == 0:
+        if step % 25 == 0:
             print(f"  reading {step} {loss.item():.3f} {read.first_right_N.float().mean().item():.2f}", file=sys.stderr)
     reader.model.eval()
     queries, texts, targets = draw(256)
@@ -208,6 +207,7 @@ def train_arm(arm: str, seed: int, world: Path, steps: int) -> Path:
             raise ValueError(f"{RECIPE.name} has no line {old!r} to change")
         text = text.replace(old, new)
     text = text.replace("../runs/nonce-facts/seed-0", str(world)).replace("../flmr", str(HERE.parent / "flmr"))
+    text = text.replace("../runs/nonce-facts/features", str(world.parent / "features"))
     path = world / f"{arm}.toml"
     path.write_text(text, encoding="utf-8")
     return train(path, out=world / arm, resume=True).folder

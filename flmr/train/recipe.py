@@ -518,6 +518,9 @@ class TrainingRecipe:
             raise InvalidRecipe("[evaluate] measure: nothing is retrieved with retrieval = 'none'; use exact_match")
         if self.evaluate.by or self.evaluate.passages:
             raise InvalidRecipe("[evaluate] by and passages do not go with [joint]")
+        data = self.data
+        if data.drop_text or data.drop_image or any(share.drop_text or share.drop_image for share in data.mixture):
+            raise InvalidRecipe("[data] drop_text and drop_image do not go with [joint]")
         for stage in self.stages():
             changed = [name for name in NOT_JOINT if getattr(stage, name) != getattr(TrainRecipe(), name)]
             if changed:

@@ -60,7 +60,13 @@ def test_only_the_last_layers_of_a_tower_move_where_the_recipe_says_so() -> None
 
 def test_stage_that_moves_nothing_is_refused() -> None:
     with pytest.raises(InvalidRecipe, match="moves no weight"):
-        moving_parameters(Skeleton(), TrainRecipe(name="idle", steps=1))
+        idle = TrainRecipe(name="idle", steps=1)
+        make_optimizer(moving_parameters(Skeleton(), idle), idle)
+
+
+def test_resting_names_do_not_move_whatever_their_rate() -> None:
+    names = {name for named in moving_parameters(Skeleton(), BASE, resting="query_").values() for name, _ in named}
+    assert names and not [name for name in names if name.startswith("query_")]
 
 
 def test_schedule_rises_then_falls_to_zero() -> None:
