@@ -86,9 +86,14 @@ def read_queries(folder: Path, queries: str, first: int, count: int) -> np.ndarr
     return np.load(folder / f"{queries}.npy", mmap_mode="r")[first : first + count].astype(np.float32)
 
 
+def has_truth(folder: Path, name: str, queries: str) -> bool:
+    """Whether the exact answers are there; benchmarks.search_truth makes them."""
+    return _truth_path(folder, name, queries).exists()
+
+
 def read_truth(folder: Path, name: str, queries: str) -> np.ndarray:
     """Ids of the exact answers, (B, 100), best first."""
-    with np.load(folder / f"gt_{name}_{queries}.npz") as stored:
+    with np.load(_truth_path(folder, name, queries)) as stored:
         return stored["ids"]
 
 
@@ -139,6 +144,10 @@ def write_synthetic(folder: Path, name: str, documents: int, num_queries: int, d
     scores_BN = np.stack([maxsim(query.astype(np.float32), exact_TD, offsets_N1) for query in queries_BQD])
     ids = np.argsort(-scores_BN, axis=1, kind="stable")[:, :TRUTH_DEPTH]
     np.savez(folder / f"gt_{name}_q32.npz", ids=ids, scores=np.take_along_axis(scores_BN, ids, axis=1))
+
+
+def _truth_path(folder: Path, name: str, queries: str) -> Path:
+    return folder / f"gt_{name}_{queries}.npz"
 
 
 def _noisy(rows: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:

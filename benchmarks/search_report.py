@@ -31,7 +31,7 @@ def draw(rows: Path, figure: Path, by: str = "median") -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    found = [row for row in read(rows) if row["work"] == "search" and row["threads"] == "1"]
+    found = [row for row in read(rows) if row["work"] == "search" and row["threads"] == "1" and row["recall"]]
     panels = sorted({_panel(row) for row in found}, key=lambda panel: (_size(found, panel), panel[1], int(panel[2])))
     if not panels:
         return
@@ -164,7 +164,7 @@ def _markdown(corner: str, titles: Sequence[str], lines: dict[str, list[str]]) -
 
 
 def _share(text: str) -> str:
-    return f"{float(text):.3f}".removeprefix("0")
+    return f"{float(text):.3f}".removeprefix("0") if text else "?"
 
 
 def main() -> None:
