@@ -82,7 +82,7 @@ def _bench(options: argparse.Namespace, scratch: Path) -> Bench:
         queries={name: options.num_queries or QUERIES[name] for name in (["q32"] if quick else options.queries)},
         ks=tuple(int(k) for k in options.ks),
         threads=tuple(int(count) for count in options.threads),
-        all_settings=options.settings == "all",
+        settings=options.settings,
         repeats=options.repeats or (3 if quick else 5),
         slowest_s=options.slowest_s,
         budget_s=options.budget_s,
@@ -101,7 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-queries", type=int, help=f"of each; default {QUERIES}; four times as many in a batch")
     parser.add_argument("--ks", type=_names, default=["10", "100"])
     parser.add_argument("--threads", type=_names, default=["1", "2"])
-    parser.add_argument("--settings", choices=["default", "all"], default="default", help="all: for the curves")
+    parser.add_argument(
+        "--settings",
+        choices=["only", "exact", "all"],
+        default="exact",
+        help="only the default, with an exact search of ours beside it (default), or all, for the curves",
+    )
     parser.add_argument("--repeats", type=int, help="default 5, quick 3")
     parser.add_argument("--slowest-s", type=float, default=5.0, help="leave out what takes longer for one query")
     parser.add_argument("--budget-s", type=float, default=15.0, help="for the repeats of one engine at one setting")

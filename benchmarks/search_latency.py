@@ -105,10 +105,11 @@ def _opened(bench: Bench, data: DataSet, threads: int) -> Iterator[list[EnginePr
 
 
 def _settings(bench: Bench, process: EngineProcess, k: int) -> dict[str, dict[str, Any]]:
-    """Those to measure: the default, or all; ours always beside an exact search of the same codes."""
+    """Those to measure: only the default, beside it an exact search of the same codes where it is ours, or all."""
     settings: dict[str, dict[str, Any]] = process.ask("settings", timeout_s=bench.build_s, k=k)["settings"]
-    wanted = {"default", "exact"} if process.engine.name in OURS else {"default"}
-    return {name: value for name, value in settings.items() if bench.all_settings or name in wanted}
+    beside = bench.settings == "exact" and process.engine.name in OURS
+    wanted = {"default", "exact"} if beside else {"default"}
+    return {name: value for name, value in settings.items() if bench.settings == "all" or name in wanted}
 
 
 def _search_in_turn(bench: Bench, cells: Sequence[Cell], count: int) -> None:

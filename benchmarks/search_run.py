@@ -19,9 +19,10 @@ from benchmarks.search_workers import Engine, EngineFailed, EngineProcess
 class Bench:
     """The settings.
 
-    queries: name -> how many of them.  repeats: how often all engines are asked.  slowest_s: an engine is left out
-    where one query takes longer.  budget_s: how long the repeats of one engine at one setting may take together; one is
-    always made.  build_s: how long a build may take.  out: the file of rows, or None.
+    queries: name -> how many of them.  settings: `only` the default, with an `exact` search of ours beside it, or
+    `all`.  repeats: how often all engines are asked.  slowest_s: an engine is left out where one query takes longer.
+    budget_s: how long the repeats of one engine at one setting may take together; one is always made.  build_s: how
+    long a build may take.  out: the file of rows, or None.
     """
 
     data: Path
@@ -33,7 +34,7 @@ class Bench:
     queries: Mapping[str, int]
     ks: tuple[int, ...]
     threads: tuple[int, ...]
-    all_settings: bool
+    settings: str
     repeats: int
     slowest_s: float
     budget_s: float
