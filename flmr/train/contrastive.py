@@ -94,6 +94,11 @@ def contrastive_step(
         loss = batch_loss(scores_BN, batch, recipe)
     labels_B, masked_BN = (torch.from_numpy(part).to(scores_BN.device) for part in (batch.labels, batch.masked))
     accuracy = batch_accuracy(scores_BN.detach(), labels_B, masked_BN)
+    if not loss.requires_grad:
+        raise InvalidInput(
+            "no weight that this stage moves makes a row of this batch, as where only the mapping networks move and no"
+            " question shows a picture; move another group, or leave that task out"
+        )
     loss.backward()  # type: ignore[no-untyped-call]
     if shared is not None:
         shared.backward()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from flmr.errors import InvalidInput
 from flmr.train import load_training_recipe, train
 from flmr.train.build import start_model
 from flmr.train.contrastive import StepResult, contrastive_step
@@ -88,6 +89,15 @@ def test_a_question_asked_without_its_words_or_its_picture_has_the_rows_of_the_o
                 for rows, all_rows, (text, image) in zip(own, whole, batch.asked, strict=True):
                     assert rows == (all_rows if text and image else pictures if image else all_rows - pictures)
         assert np.allclose(np.concatenate(seen).mean(0), (0.5, 0.75), atol=0.1)  # of 400 draws, four deviations
+        one.step()
+
+
+def test_a_batch_that_nothing_learns_from_is_refused_by_name(world: Path, write_recipe: Write) -> None:
+    still = [
+        (f"learning_rate_{group} = 1e-3", f"learning_rate_{group} = 0.0") for group in ("text", "vision", "linear")
+    ]
+    recipe = write_recipe(("[augment]", "drop_image = 1.0\n[augment]"), *still)
+    with bench(recipe, world / "features") as one, pytest.raises(InvalidInput, match="no weight that this stage moves"):
         one.step()
 
 
