@@ -264,6 +264,7 @@ def _forward(
             best = similarities_rM.view(len(similarities_rM), len(chunk_nLD), Ld).max(dim=2)
             best_Rn[r : r + rows_at_once] = best.values
             argmax_RN[r : r + rows_at_once, n : n + documents_at_once] = best.indices.to(index_type)
+            del similarities_rM, best  # else they live until the next are made: twice scratch_bytes
         if query_mask is not None:
             best_Rn.masked_fill_(~query_mask.reshape(-1, 1), 0)
         scores_BN[:, n : n + documents_at_once] = best_Rn.view(B, Lq, len(chunk_nLD)).sum(dim=1)
@@ -307,5 +308,6 @@ def _backward(
             grad_RD[r : r + rows_at_once] = weights_rM @ documents_MD
         if needed[1]:
             grad_MD += weights_rM.T @ queries_RD[r : r + rows_at_once]
+        del places, weight_rN, weights_rM
     grad_q = grad_RD.view(B, Lq, D).to(queries.dtype) if needed[0] else None
     return grad_q, grad_MD.view(N, Ld, D).to(documents.dtype) if needed[1] else None
