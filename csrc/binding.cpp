@@ -282,16 +282,17 @@ void rough(In<uint8_t, 3> bytes, In<uint8_t, 1> bonus, In<int16_t, 2> weights, f
   flmr::rough(table, vectors, items ? items->data() : nullptr, size(out, 0), out.data(), run);
 }
 
-void sketch_scores(In<float, 1> row, In<uint8_t, 2> packed, In<uint8_t, 1> scales, In<int8_t, 1> levels,
-                   In<float, 1> scale_table, Out<float, 1> out, int threads, const std::string& isa) {
-  need(size(row, 0) > 0, "the row must have dimensions");
-  need_packed(packed.shape(1), row.shape(0), 1);
+void sketch_scores(In<float, 2> rows, In<uint8_t, 2> packed, In<uint8_t, 1> scales, In<int8_t, 1> levels,
+                   In<float, 1> scale_table, Out<float, 2> out, int threads, const std::string& isa) {
+  need(size(rows, 1) > 0, "the rows must have dimensions");
+  need_packed(packed.shape(1), rows.shape(1), 1);
+  need(rows.shape(0) == out.shape(0), "arrays disagree in M");
   need_levels(levels, 1);
-  need(packed.shape(0) == scales.shape(0) && packed.shape(0) == out.shape(0), "arrays disagree in N");
+  need(packed.shape(0) == scales.shape(0) && packed.shape(0) == out.shape(1), "arrays disagree in N");
   need(size(scale_table, 0) == 256, "there must be 256 scales");
   const flmr::Run run = run_of(threads, isa);
   nb::gil_scoped_release release;
-  flmr::sketch_scores(row.data(), size(row, 0), packed.data(), scales.data(), size(packed, 0), levels.data(),
+  flmr::sketch_scores(rows.data(), size(rows, 0), size(rows, 1), packed.data(), scales.data(), size(packed, 0), levels.data(),
                       scale_table.data(), out.data(), run);
 }
 
@@ -398,7 +399,7 @@ NB_MODULE(_native, m) {
         "out"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("few_table", &few_table, "query"_a.noconvert(), "centroids"_a.noconvert(), "centroid_scales"_a.noconvert(),
         "scores"_a.noconvert(), "threads"_a, "isa"_a);
-  m.def("sketch_scores", &sketch_scores, "row"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(),
+  m.def("sketch_scores", &sketch_scores, "rows"_a.noconvert(), "packed"_a.noconvert(), "scales"_a.noconvert(),
         "levels"_a.noconvert(), "scale_table"_a.noconvert(), "out"_a.noconvert(), "threads"_a, "isa"_a);
   m.def("estimate", &estimate, "query"_a.noconvert(), "table"_a.noconvert(), "centroids"_a.noconvert(),
         "centroid_scales"_a.noconvert(), "scale_table"_a.noconvert(), "levels"_a.noconvert(), "nbits"_a,

@@ -134,8 +134,9 @@ float byte_table(const float* scores, const float* norms, int64_t rows, int64_t 
 // Rough scores of `wanted` items (items null: all in order): -inf for one without vectors.
 void rough(const ByteTable& table, const Coded& vectors, const uint32_t* items, int64_t wanted, float* scores, Run run);
 
-// scores[i] = the row, rounded to one byte a dimension, times packed vector i of one bit a dimension; levels: [64].
-void sketch_scores(const float* row, int64_t dim, const uint8_t* packed, const uint8_t* scales, int64_t count,
+// scores[r * count + i] = row r, rounded to one byte a dimension, times packed vector i of one bit a dimension;
+// levels: [64].
+void sketch_scores(const float* values, int64_t rows, int64_t dim, const uint8_t* packed, const uint8_t* scales, int64_t count,
                    const int8_t* levels, const float* scale_table, float* scores, Run run);
 
 // About the MaxSim of a merged query against `wanted` items (null: all in order).  table: few_table of the query.

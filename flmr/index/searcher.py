@@ -21,7 +21,7 @@ from flmr.index.far import Far, far_items, usual_length
 from flmr.index.filters import Filter
 from flmr.index.ids import checked_id
 from flmr.index.lazy import lazy
-from flmr.index.scoring import Part, Query, Scored
+from flmr.index.scoring import Part, Query, Scored, share_means
 from flmr.index.settings import Plan, SearchParams, plan
 from flmr.index.snapshot import Snapshot, View
 from flmr.index.source import as_matrix
@@ -29,6 +29,7 @@ from flmr.ops.native import thread_count
 from flmr.ops.topk import best_rows, topk
 from flmr.records import Hit, MultiVectors, Passage
 
+TOGETHER = 8  # queries of a batch that share one look at the mean vectors
 MAX_QUERY_VALUE = 1e24  # 65,535 rows x 8,192 dims x 65,504 x 1e24 still fits float32
 
 Found = tuple[float, str, View, int]  # score, id, segment's view, row
@@ -97,9 +98,12 @@ class Searcher:
         )
         far = {} if chosen.scan else self._far
 
-        def answer(query_QD: np.ndarray, threads: int) -> list[Found]:
-            likeness = 0.0 if chosen.scan else self._likeness(query_QD)
-            return _answer(Query(query_QD, threads, far, likeness), parts, chosen)
+        def answer(matrices: list[np.ndarray], threads: int) -> list[list[Found]]:
+            likeness = [0.0 if chosen.scan else self._likeness(query_QD) for query_QD in matrices]
+            asked = [Query(matrix, threads, far, like) for matrix, like in zip(matrices, likeness, strict=True)]
+            for part in parts if chosen.by_means else ():
+                share_means(asked, part)
+            return [_answer(query, parts, chosen) for query in asked]
 
         return self._hits(_map_queries(answer, matrices, params.threads), passages)
 
@@ -235,14 +239,19 @@ def _finalists(query: Query, parts: list[Part], chosen: Plan) -> list[Part]:
 
 
 def _map_queries(
-    answer: Callable[[np.ndarray, int], list[Found]], queries: list[np.ndarray], threads: int | None
+    answer: Callable[[list[np.ndarray], int], list[list[Found]]], queries: list[np.ndarray], threads: int | None
 ) -> list[list[Found]]:
     """Answers in order: many queries at once on one thread each, few one after another on all; the same either way."""
     count = thread_count(threads)
-    if len(queries) < 2 * count or count == 1:
-        return [answer(query_QD, count) for query_QD in queries]
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(lambda query_QD: answer(query_QD, 1), queries))
+    alone = len(queries) < 2 * count or count == 1
+    size = TOGETHER if alone else max(1, min(TOGETHER, len(queries) // (2 * count)))
+    groups = [queries[first : first + size] for first in range(0, len(queries), size)]
+    if alone:
+        found = [answer(group, count) for group in groups]
+    else:
+        with ThreadPoolExecutor(count) as pool:
+            found = list(pool.map(lambda group: answer(group, 1), groups))
+    return [entries for group in found for entries in group]
 
 
 def as_queries(queries: Any, dim: int) -> list[np.ndarray]:

@@ -117,13 +117,13 @@ class Segment:
         with self._trusting():
             return rough(table, self.coded, items, threads=threads)
 
-    def means(self, row_D: np.ndarray, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
-        """Products of a row with the sketched mean vectors of items (None: all): float32."""
+    def means(self, rows_MD: np.ndarray, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
+        """Products of rows with the sketched mean vectors of items (None: all): (M, items) float32."""
         assert self.codec is not None
         packed_NP, scales_N = self._arrays[SKETCHES], self._arrays[SKETCH_SCALES]
         if items is not None:
             packed_NP, scales_N = packed_NP[items], scales_N[items]
-        return sketch_scores(row_D, packed_NP, scales_N, self.codec.scale_table, threads=threads)
+        return sketch_scores(rows_MD, packed_NP, scales_N, self.codec.scale_table, threads=threads)
 
     def estimate(self, table: Table, items: np.ndarray | None, *, threads: int | None) -> np.ndarray:
         """About the scores of items (None: all), from their codes and residuals: float32."""

@@ -89,6 +89,11 @@ class Plan:
     recall: float
     measured: PlanRecord | None
 
+    @property
+    def by_means(self) -> bool:
+        """Whether the mean vectors of all items are looked at."""
+        return not self.scan and self.nprobe is None
+
     def kept(self, items: int, *, known: bool) -> int:
         """Of so many items, how many to give rough scores to; known: whether the query is like the sample."""
         counts = self.measured.by_means if self.measured is not None else ()

@@ -5,7 +5,7 @@ Knows means, paths through the trellis and scales.  Knows nothing of codecs, seg
 What the rows of an item have in common, the subject that they share, adds the same to the best product of each row of
 a query: the product of the sum of the query's rows with the item's mean.  One bit a dimension is enough to rank by.
 
-Shapes: N items, T rows, D dimension, P bytes of a sketch.
+Shapes: N items, T rows, M rows of queries, D dimension, P bytes of a sketch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def sketch(
 
 
 def sketch_scores(
-    row_D: Array,
+    rows_MD: Array,
     packed_NP: Array,
     scales_N: Array,
     scale_table: Array,
@@ -49,30 +49,37 @@ def sketch_scores(
     threads: int | None = None,
     isa: str | None = None,
 ) -> NDArray[np.float32]:
-    """The product of a row, rounded to int8, with each sketched mean: (N,) float32.  Raises InvalidInput."""
-    row, packed, scales, table = _checked(row_D, packed_NP, scales_N, scale_table)
-    out = np.empty(len(scales), np.float32)
+    """The products of rows, each rounded to int8, with each sketched mean: (M, N) float32.  Raises InvalidInput.
+
+    A row's products are the same bits whatever other rows are in the call; eight rows take hardly longer than one.
+    """
+    rows, packed, scales, table = _checked(rows_MD, packed_NP, scales_N, scale_table)
+    out = np.empty((len(rows), len(scales)), np.float32)
     levels, run = trellis_levels(SKETCH_BITS), (native.thread_count(threads), native.isa(isa))
-    native.call("sketch_scores", row, packed, scales, levels, table, out, *run)
+    native.call("sketch_scores", rows, packed, scales, levels, table, out, *run)
     return out
 
 
-def sketch_scores_reference(row_D: Array, packed_NP: Array, scales_N: Array, scale_table: Array) -> NDArray[np.float32]:
+def sketch_scores_reference(
+    rows_MD: Array, packed_NP: Array, scales_N: Array, scale_table: Array
+) -> NDArray[np.float32]:
     """The same in NumPy."""
-    row, packed, scales, table = _checked(row_D, packed_NP, scales_N, scale_table)
-    levels_ND = unpack_reference(packed, nbits=SKETCH_BITS, dim=len(row))
-    scores: NDArray[np.float32] = rounded_products(row[None], levels_ND, table[scales], both=False)[:, 0]
-    return scores
+    rows, packed, scales, table = _checked(rows_MD, packed_NP, scales_N, scale_table)
+    levels_ND = unpack_reference(packed, nbits=SKETCH_BITS, dim=rows.shape[1])
+    scores_MN: NDArray[np.float32] = rounded_products(rows, levels_ND, table[scales], both=False).T
+    return np.ascontiguousarray(scores_MN)
 
 
-def _checked(row_D: Array, packed_NP: Array, scales_N: Array, scale_table: Array) -> tuple[Array, Array, Array, Array]:
-    row = ready("row", row_D, np.float32, ndim=1)
+def _checked(
+    rows_MD: Array, packed_NP: Array, scales_N: Array, scale_table: Array
+) -> tuple[Array, Array, Array, Array]:
+    rows = ready("rows", rows_MD, np.float32, ndim=2)
     packed = np.require(ready("packed", packed_NP, np.uint8, ndim=2), requirements=["C", "A"])
     scales = np.require(ready("scales", scales_N, np.uint8, ndim=1), requirements=["C", "A"])
     table = ready("scale table", scale_table, np.float32, ndim=1)
     same("N", packed=len(packed), scales=len(scales))
     same("number of scales", table=len(table), needed=256)
-    same("bytes a sketch", packed=packed.shape[1], needed=packed_size(SKETCH_BITS, len(row)))
-    if not np.isfinite(row).all():
-        raise InvalidInput("the row holds NaN or infinity")
-    return row, packed, scales, table
+    same("bytes a sketch", packed=packed.shape[1], needed=packed_size(SKETCH_BITS, rows.shape[1]))
+    if not np.isfinite(rows).all():
+        raise InvalidInput("the rows hold NaN or infinity")
+    return rows, packed, scales, table

@@ -338,12 +338,13 @@ void fuzz_rough(Random& random, int callers) {
 void fuzz_sketch_scores(Random& random, int callers) {
   const bool strange = random.one_in(6);
   const int64_t dim = 1 + random.below(random.one_in(8) ? 300 : 140), count = random.below(random.one_in(4) ? 2000 : 200);
-  const auto row = floats(random, dim, false), table = floats(random, 256, strange);
+  const int64_t rows = random.below(20);
+  const auto values = floats(random, rows * dim, false), table = floats(random, 256, strange);
   const auto packed = bits<uint8_t>(random, count * ((dim + 7) / 8)), scales = bits<uint8_t>(random, count);
   const auto levels = bits<int8_t>(random, 64);
   everywhere("sketch_scores", true, strange ? Agree::kNone : Agree::kAll, callers, [&](Run run) {
-    Array<float> out(count);
-    flmr::sketch_scores(row.get(), dim, packed.get(), scales.get(), count, levels.get(), table.get(), out.get(), run);
+    Array<float> out(rows * count);
+    flmr::sketch_scores(values.get(), rows, dim, packed.get(), scales.get(), count, levels.get(), table.get(), out.get(), run);
     return listed(out);
   });
 }
