@@ -1,11 +1,11 @@
 """Rows, words and both: what fusion, feedback and refinement bring, by group of questions.
 
     python -m benchmarks.hybrid INDEX --questions FILE [--qrels FILE] --where split=valid --grid fusion [--out FILE.csv]
-        [--by source] [--sample N] [--weight W] [--measures nDCG@10,set_recall@5]
+        [--by source] [--sample N] [--weight W] [--measures nDCG@10,set_recall@5] [--rows FILE.npz]
 
 --grid: "fusion" tries methods, weights and scales, "feedback" and "refinement" their constants (to choose on valid);
-"chosen" measures the systems of the tables with the constants that were chosen.  One line a measure and system:
-the mean of each group and over the groups.  --sample: of each group that many questions at most, drawn with seed 0.
+"fused" and "chosen" measure the systems of the tables with the constants that were chosen.
+--sample: of each group that many questions at most, drawn with seed 0.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import os
 import platform
 import shlex
 import sys
@@ -23,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flmr.data import qrels_of, read_qrels, read_questions
+from flmr.data import Qrels, qrels_of, read_qrels, read_questions
 from flmr.evaluate import Run, evaluate_run
 from flmr.hybrid import Feedback, Hybrid, HybridSearcher, Refinement, fuse_runs
 from flmr.measure import birthplace
-from flmr.records import Question
+from flmr.records import MultiVectors, Question
 from flmr.retriever import Retriever
 
 DEPTH = 100
@@ -59,11 +60,16 @@ def refinements(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
             yield f"refined, rate {rate}, temperature {temperature}", replace(base, refinement=settings)
 
 
+def fused(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
+    """Fusion alone."""
+    yield "rows and words, rrf", Hybrid("rrf", 0.5)
+    yield "rows and words, weighted", base
+
+
 def chosen(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
     """The systems of the tables, with the defaults of `Feedback` and `Refinement`."""
-    rrf, feedback, refinement = Hybrid("rrf", 0.5), Feedback(), Refinement()
-    yield "rows and words, rrf", rrf
-    yield "rows and words, weighted", base
+    feedback, refinement = Feedback(), Refinement()
+    yield from fused(base)
     yield "rows, feedback", replace(ROWS, feedback=feedback)
     yield "feedback, fused before", replace(base, feedback=feedback, after=False)
     yield "feedback, fused after", replace(base, feedback=feedback, before=False)
@@ -72,23 +78,36 @@ def chosen(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
     yield "refined, fused after", replace(base, refinement=refinement)
 
 
+def rows_in(path: Path, asked: Sequence[Question]) -> MultiVectors:
+    """The questions' rows from a file of ids, offsets and vectors, where the index was not made by an encoder."""
+    with np.load(path) as stored:
+        places = {name: place for place, name in enumerate(stored["ids"].tolist())}
+        items = MultiVectors(stored["vectors"], stored["offsets"].astype(np.int64))
+    return MultiVectors.from_list([items[places[question.id]] for question in asked])
+
+
 def main() -> None:
     """Ask the questions as each system would and write what they measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("index", type=Path)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--qrels", type=Path)
-    parser.add_argument("--where", default="", help="KEY=VALUE of the questions' metadata")
+    parser.add_argument("--where", default="", help="KEY=VALUE,... of the questions' metadata")
     parser.add_argument("--by", default="", help="a key of the questions' metadata")
     parser.add_argument("--sample", type=int, default=0)
-    parser.add_argument("--grid", choices=("fusion", "feedback", "refinement", "chosen"), required=True)
+    parser.add_argument("--grid", choices=("fusion", "feedback", "refinement", "fused", "chosen"), required=True)
     parser.add_argument("--weight", type=float, default=Hybrid.weight)
     parser.add_argument("--measures", default="nDCG@10,set_recall@5,set_recall@100")
+    parser.add_argument("--rows", type=Path, help="the questions' rows, by `benchmarks.hybrid_minilm questions`")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
-    key, _, value = options.where.partition("=")
-    questions = [q for q in read_questions(options.questions, strict=True) if not key or q.meta.get(key) == value]
+    wanted = dict(pair.split("=", 1) for pair in options.where.split(",") if pair)
+    questions = [
+        question
+        for question in read_questions(options.questions, strict=True)
+        if all(str(question.meta.get(key)) == value for key, value in wanted.items())
+    ]
     qrels = read_qrels(options.qrels, strict=True) if options.qrels else qrels_of(questions)
     groups: dict[str, list[Question]] = {}
     for question in questions:
@@ -101,9 +120,9 @@ def main() -> None:
     asked = [question for members in groups.values() for question in members]
 
     with Retriever.open(options.index) as retriever:
-        table = Table(options.out, options.measures.split(","), groups, qrels, retriever)
+        table = Table(options, groups, qrels, retriever)
         searcher = HybridSearcher(retriever.index.searcher())
-        rows = retriever.encode([question.query for question in asked])
+        rows = rows_in(options.rows, asked) if options.rows else retriever.encode([q.query for q in asked])
 
         def run_of(hybrid: Hybrid) -> Run:
             started = time.perf_counter()
@@ -121,60 +140,57 @@ def main() -> None:
                 how = {"method": system.method, "scale": system.scale, "constant": system.constant}
                 table.add(name, fuse_runs([own, words], weights=shares, k=DEPTH, **how))
             return
-        grids = {"feedback": feedbacks, "refinement": refinements, "chosen": chosen}
+        grids = {"fused": fused, "feedback": feedbacks, "refinement": refinements, "chosen": chosen}
         for name, system in grids[options.grid](base):
             table.add(name, run_of(system))
 
 
 class Table:
-    """Lines of a CSV file and of the terminal: one a measure and system, a column a group."""
+    """Lines of a CSV file, one a group, system and measure; on the terminal the groups stand side by side."""
 
     def __init__(
-        self,
-        out: Path | None,
-        measures: Sequence[str],
-        groups: dict[str, list[Question]],
-        qrels: dict[str, dict[str, int]],
-        retriever: Retriever,
+        self, options: argparse.Namespace, groups: dict[str, list[Question]], qrels: Qrels, retriever: Retriever
     ) -> None:
-        self._out, self._measures, self._groups, self._qrels = out, measures, groups, qrels
+        self._out, self._measures, self._groups, self._qrels = options.out, options.measures.split(","), groups, qrels
         self._answers = any(q.answers for members in groups.values() for q in members)
-        index = retriever.index
-        stored = zip(index.ids(), index.passages(index.ids()), strict=True)
-        self._texts = {name: passage.full_text if passage else "" for name, passage in stored}
+        ids = retriever.index.ids()
+        stored = retriever.index.passages(ids)
+        self._texts = {name: passage.full_text if passage else "" for name, passage in zip(ids, stored, strict=True)}
+        self._birthplace = {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "commit": birthplace()["commit"],
+            "command": shlex.join(["python", "-m", "benchmarks.hybrid", *sys.argv[1:]]),
+            "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+            "where": options.where,
+        }
 
     def add(self, system: str, run: Run) -> None:
         """Measure a run and append its lines."""
-        reports = {}
+        lines = []
         for group, members in self._groups.items():
-            reports[group] = evaluate_run(
+            report = evaluate_run(
                 {q.id: run[q.id] for q in members},
                 {q.id: self._qrels[q.id] for q in members},
                 answers={q.id: q.answers for q in members} if self._answers else None,
                 passage_text=self._texts if self._answers else None,
                 num_passages=len(self._texts),
             )
+            for measure in self._measures:
+                value = f"{report.value(measure):.4f}"
+                facts = {"group": group, "questions": len(members), "system": system, "measure": measure}
+                lines.append({**self._birthplace, **facts, "value": value})
         for measure in self._measures:
-            values = {group: report.value(measure) for group, report in reports.items()}
-            line = {
-                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "commit": birthplace()["commit"],
-                "command": shlex.join(["python", "-m", "benchmarks.hybrid", *sys.argv[1:]]),
-                "machine": platform.platform(),
-                "system": system,
-                "measure": measure,
-                **{f"{group} ({len(self._groups[group])})": f"{value:.4f}" for group, value in values.items()},
-                "mean": f"{sum(values.values()) / len(values):.4f}",
-            }
-            sys.stdout.write(f"{system:40} {measure:14} {' '.join(list(line.values())[6:])}\n")
-            sys.stdout.flush()
-            if self._out is not None:
-                new = not self._out.exists()
-                with self._out.open("a", encoding="utf-8", newline="") as file:
-                    writer = csv.DictWriter(file, list(line), lineterminator="\n")
-                    if new:
-                        writer.writeheader()
-                    writer.writerow(line)
+            values = [str(line["value"]) for line in lines if line["measure"] == measure]
+            mean = np.mean([float(value) for value in values])
+            sys.stdout.write(f"{system:40} {measure:16} {' '.join(values)}   mean {mean:.4f}\n")
+        sys.stdout.flush()
+        if self._out is not None:
+            new = not self._out.exists()
+            with self._out.open("a", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+                if new:
+                    writer.writeheader()
+                writer.writerows(lines)
 
 
 if __name__ == "__main__":
