@@ -129,7 +129,7 @@ def table(path: Path) -> str:
         for loss in NAMES:
             row = newest.get((*shape, loss))
             if row is None or not row["cpu_s"]:
-                cells.append("not run | " if row is None else "did not fit | ")
+                cells.append("not run |" if row is None else "did not fit |")
                 continue
             ratios = ["" if loss == "flmr" else f" ({_ratio(row, ours, key)} x)" for key in ("peak_mb", "cpu_s")]
             cells.append(f"{float(row['peak_mb']):,.0f}{ratios[0]} | {float(row['cpu_s']):,.2f}{ratios[1]}")
