@@ -630,7 +630,7 @@ void fuzz_trellis(Random& random, int callers) {
 }
 
 void fuzz_topk(Random& random, int callers) {
-  const int64_t count = random.below(400), k = random.below(40);
+  const int64_t count = random.below(random.one_in(20) ? 9000 : 400), k = random.below(random.one_in(4) ? 900 : 40);
   const auto scores = floats(random, count, random.one_in(2));
   for (int64_t i = 0; i < count; i += 1 + random.below(5)) scores[i] = std::round(scores[i]);  // ties
   const auto ranks = bits<int64_t>(random, count);
@@ -640,6 +640,10 @@ void fuzz_topk(Random& random, int callers) {
     const int64_t found = flmr::topk(scores.get(), count, ranked ? ranks.get() : nullptr, k, rows.get(), run.isa);
     if (found > rows.count()) fail("topk", "more rows than were asked for");
     return listed_numbers(rows.get(), found);
+  });
+  everywhere("best_rows", true, Agree::kAll, callers, [&](Run) {
+    Array<uint32_t> rows(std::min(k, count));
+    return listed_numbers(rows.get(), flmr::best_rows(scores.get(), count, rows.count(), rows.get()));
   });
 }
 

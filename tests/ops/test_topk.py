@@ -59,3 +59,22 @@ def test_strided_scores_are_accepted_and_wrong_inputs_named() -> None:
         topk(scores.astype(np.float64), 1)
     with pytest.raises(InvalidInput, match="length"):
         topk(scores, 1, ranks_N=np.arange(3))
+
+
+@pytest.mark.parametrize("order", ["random", "rising", "falling", "equal", "few", "blocks"])
+@pytest.mark.parametrize("k", [1, 57, 3000, 9999])
+def test_best_rows_of_many_are_the_same_in_any_order(order: str, k: int) -> None:
+    rng = np.random.default_rng(k)
+    scores = rng.standard_normal(40_001).astype(np.float32)
+    if order == "rising":
+        scores.sort()
+    elif order == "falling":
+        scores = np.sort(scores)[::-1].copy()
+    elif order == "equal":
+        scores[:] = 1
+    elif order == "few":  # more are wanted than there are
+        scores[rng.permutation(len(scores))[: len(scores) - 40]] = -np.inf
+        scores[7] = np.nan
+    else:  # what a sample of every so many would mistake: the best are all, or never, in the same places
+        scores[::32] += 5 if k % 2 else -5
+    np.testing.assert_array_equal(best_rows(scores, k), best_rows_reference(scores, k))
