@@ -119,6 +119,11 @@ def _passage_side(explanation: Explanation, title: str) -> str:
             picture = f"<img class='small' alt='' src='{_data_uri(passage.image)}'>"
         except UnreadableImage as error:
             picture = f"<p class='note'>{escape(str(error))}</p>"
+    pictured = [i for i, row in enumerate(explanation.passage_rows) if row.kind != "text"]
+    chips = "".join(
+        _chip(i, explanation.passage_rows[i], heat[i], "p", str(n)) for n, i in enumerate(pictured, start=1)
+    )
+    picture += f"<p class='chips image'><small>picture</small>{chips}</p>" if pictured else ""
     marked = _marked_text(explanation.passage_text, explanation.passage_rows, heat, "p")
     return f"<h2>{escape(title)}</h2>{picture}{marked}"
 

@@ -297,7 +297,7 @@ def _passage_texts(retriever: Retriever) -> Mapping[str, str] | Callable[[str], 
 def _control(query: Query, options: Options) -> Query:
     """The query without what a control leaves out; raises InvalidInput where nothing is left."""
     if options.drop_image:
-        query = replace(query, image=None)
+        query = replace(query, image=None, regions=())
     if options.drop_text:
         query = replace(query, text="")
     if options.drop_instruction:

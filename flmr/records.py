@@ -52,12 +52,16 @@ class Passage:
 
 @dataclass(frozen=True)
 class Query:
-    """One question: text, image, or both, and the instruction that tells the encoder what kind of answer is sought."""
+    """One question: text, image, or both, and the instruction that tells the encoder what kind of answer is sought.
+
+    regions: parts of the image that are asked about; each is an image of its own beside the whole, in this order.
+    """
 
     text: str = ""
     image: ImageSource | None = None
     instruction: str = ""
     id: str = ""
+    regions: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("text", "instruction", "id"):
@@ -65,6 +69,10 @@ class Query:
                 raise InvalidInput(f"a query's {name} must be a string, not {type(getattr(self, name)).__name__}")
         if not self.text.strip() and self.image is None:
             raise InvalidInput(f"query {self.id!r} has neither text nor image; give at least one")
+        if not isinstance(self.regions, tuple) or not all(isinstance(region, Region) for region in self.regions):
+            raise InvalidInput(f"query {self.id!r}: regions must be a tuple of flmr.records.Region")
+        if self.regions and self.image is None:
+            raise InvalidInput(f"query {self.id!r} names regions but has no image; give the image that they are of")
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,16 @@ class Region:
     def __post_init__(self) -> None:
         if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
             raise InvalidInput(f"a region must satisfy 0 <= left < right <= 1 and 0 <= top < bottom <= 1, not {self}")
+
+    def inside(self, outer: Region) -> Region:
+        """The same part of a part: where this region of the picture cut out by `outer` lies in the whole picture."""
+        width, height = outer.right - outer.left, outer.bottom - outer.top
+        return Region(
+            outer.left + self.left * width,
+            outer.top + self.top * height,
+            min(1.0, outer.left + self.right * width),
+            min(1.0, outer.top + self.bottom * height),
+        )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from flmr.data.rows import Row
 from flmr.errors import InvalidRecord
-from flmr.records import ImageSource
+from flmr.records import ImageSource, Region
 
 # Keys under which some layouts (BEIR) nest their metadata.
 NESTED = ("metadata", "meta")
@@ -90,6 +90,15 @@ def take_strings(row: Row, names: tuple[str, ...], *, ids: bool = False) -> tupl
         else:
             raise InvalidRecord(f"{name} must hold strings, not {_shown(item)}")
     return tuple(dict.fromkeys(strings))
+
+
+def take_regions(row: Row, names: tuple[str, ...]) -> tuple[Region, ...]:
+    """Parts of a picture, a list of [left, top, right, bottom] in fractions of its sides; absent or null is none."""
+    name, value = _name_in(row, names), take(row, names)
+    try:
+        return tuple(Region(*(float(side) for side in box)) for box in value or ())
+    except (TypeError, ValueError) as error:  # what is no list, no number, or no region
+        raise InvalidRecord(f"{name} must hold [left, top, right, bottom] in fractions of the image: {error}") from None
 
 
 def take_meta(row: Row) -> dict[str, Any]:

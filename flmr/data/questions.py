@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from flmr.data.fields import take_id, take_image, take_meta, take_strings, take_text
+from flmr.data.fields import take_id, take_image, take_meta, take_regions, take_strings, take_text
 from flmr.data.report import ReadReport
 from flmr.data.rows import Row, read_records, read_source
 from flmr.data.tasks import TaskSplit
@@ -31,10 +31,10 @@ def read_questions(
     """The questions of a `.jsonl` (also `.jsonl.gz`) or `.parquet` file, in order, without loading it whole.
 
     path: also one split of a task, whose files may lie in any published layout.
-    Columns: `id` (or `_id`, `question_id`), `text` (or `question`), optional `image` (or `img_path`), `instruction`,
-    `positive_ids` (or `pos_item_ids`) and `answers`, the last two a list or a single value, also inside an object
-    called `metadata`.  All other columns are metadata.  Relative image paths start at `image_folder`, by default the
-    file's own folder; no image is opened.
+    Columns: `id` (or `_id`, `question_id`), `text` (or `question`), optional `image` (or `img_path`), `image_regions`
+    (a list of [left, top, right, bottom] in fractions of the image), `instruction`, `positive_ids` (or `pos_item_ids`)
+    and `answers`, the last two a list or a single value, also inside an object called `metadata`.  All other columns
+    are metadata.  Relative image paths start at `image_folder`, by default the file's own folder; no image is opened.
     A bad line is skipped and counted in `report`; with `strict` it raises InvalidRecord with its number and reason.
     """
     if isinstance(path, TaskSplit):
@@ -54,6 +54,7 @@ def _question(row: Row, folder: Path) -> Question:
         text=take_text(row, TEXT),
         image=take_image(row, IMAGE, folder),
         instruction=take_text(row, ("instruction",)),
+        regions=take_regions(row, ("image_regions",)),
     )
     meta = take_meta(row)
     return Question(query, take_strings(meta, POSITIVES, ids=True), take_strings(meta, ANSWERS), meta)

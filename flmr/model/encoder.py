@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image as PILImage
 
 from flmr.errors import InvalidInput, UnreadableImage
 from flmr.model.flmr.checkpoint import canonical_state, digest_of
 from flmr.model.flmr.config import own_fields
 from flmr.model.flmr.tokenizers import Tokens
-from flmr.model.image_processor import patch_regions, preprocess
-from flmr.records import ImageSource, MultiVectors, Passage, Query, Row
+from flmr.model.image_processor import crop, patch_regions, preprocess
+from flmr.ops.pool import group
+from flmr.records import ImageSource, MultiVectors, Passage, Query, Region, Row
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,7 +42,8 @@ class FLMREncoder:
     """An FLMR or PreFLMR model in the encoder's role; the model must not change once it is here.
 
     device: a GPU by default where there is one.  batch_size: items a forward pass.  default_instructions: for queries
-    with "text and image", "text" or "image" alone.
+    with "text and image", "text" or "image" alone.  pool_visual: of so many rows of a query's pictures one is made, the
+    sum of a cluster; passages stay as they are, and so does the fingerprint.
     """
 
     def __init__(
@@ -53,10 +56,11 @@ class FLMREncoder:
         device: str | None = None,
         batch_size: int = 32,
         default_instructions: Mapping[str, str] = DEFAULT_INSTRUCTIONS,
+        pool_visual: int = 1,
     ) -> None:
-        if batch_size < 1:
-            raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
-        self.name, self.batch_size = name, batch_size
+        if batch_size < 1 or pool_visual < 1:
+            raise InvalidInput(f"batch_size ({batch_size}) and pool_visual ({pool_visual}) must be at least 1")
+        self.name, self.batch_size, self.pool_visual = name, batch_size, pool_visual
         self.query_tokenizer, self.context_tokenizer = query_tokenizer, context_tokenizer
         self.default_instructions = dict(default_instructions)
         model.query_tokenizer, model.context_tokenizer = query_tokenizer, context_tokenizer
@@ -88,14 +92,15 @@ class FLMREncoder:
         queries = list(queries)
         texts = [self.query_text(query) for query in queries]
         tokens = self._query_tokens(queries, texts)
-        pictured = [query.image is not None or self._draws_black for query in queries]
+        counts = [1 + len(query.regions) if query.image is not None else int(self._draws_black) for query in queries]
         items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(queries)
-        for with_image in (True, False):
-            rows = [i for i, has in enumerate(pictured) if has == with_image]
-            for batch in batches(rows, self.batch_size):
-                images = [self._query_image(queries[i]) for i in batch] if with_image else None
-                for i, vectors in zip(batch, self._query_batch([tokens[i] for i in batch], images), strict=True):
-                    items[i] = vectors
+        for count in sorted(set(counts), reverse=True):  # a batch has one number of images a query
+            rows = [i for i, found in enumerate(counts) if found == count]
+            for batch in batches(rows, max(1, self.batch_size // max(count, 1))):
+                images = [self._query_images(queries[i]) for i in batch]
+                found, visual = self._query_batch([tokens[i] for i in batch], images)
+                for i, vectors in zip(batch, found, strict=True):
+                    items[i] = self._pooled(vectors, visual)[0]
         return MultiVectors.from_list(items, dim=self.dim)
 
     def query_text(self, query: Query) -> str:
@@ -116,20 +121,17 @@ class FLMREncoder:
         """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
         text = self.query_text(query)
         tokens = self._query_tokens([query], [text])[0]
-        image = self._query_image(query) if query.image is not None or self._draws_black else None
-        vectors = self._query_batch([tokens], None if image is None else [image])[0]
+        images = self._query_images(query) if query.image is not None or self._draws_black else []
+        (unpooled,), visual = self._query_batch([tokens], [images])
+        vectors, clusters = self._pooled(unpooled, visual)
         config, rows = self.config, []
         if config.query_concat_output_from_text_encoder:
             ids_1L, _ = self._padded_queries([tokens])
             rows += self._text_rows(text, tokens, ids_1L[0], self.model.query_mask(ids_1L)[0])
-        if image is not None:
-            rows += self._image_rows()
-            if config.use_transformer_mapping_network:
-                rows += [
-                    Row("region", f"patch {i}", region=region)
-                    for i, region in enumerate(patch_regions(image.size, config))
-                ]
-        return text, self._sources(rows, text), vectors
+        seen = self._visual_rows(images, query.regions)
+        if clusters is not None:
+            seen = _merged(seen, clusters)
+        return text, self._sources([*rows, *seen], text), vectors
 
     def _query_tokens(self, queries: Sequence[Query], texts: Sequence[str]) -> list[Tokens]:
         length = self.query_tokenizer.query_maxlen
@@ -153,16 +155,16 @@ class FLMREncoder:
     def _draws_black(self) -> bool:
         return self._reads_images and self.config.query_missing_image == "black"
 
-    def _query_image(self, query: Query) -> Image:
+    def _query_images(self, query: Query) -> list[Image]:
+        """The picture of a query and the parts of it that it names, each an image of its own; a black one for none."""
+        if query.image is None:
+            return [PILImage.new("RGB", (336, 336))] if self._draws_black else []
         if not self._reads_images:
             raise InvalidInput(
                 f"query {query.id!r} has an image but encoder {self.name!r} reads text only; drop the image"
             )
-        if query.image is None:
-            from PIL import Image as PILImage
-
-            return PILImage.new("RGB", (336, 336))
-        return open_image(query.image, f"query {query.id!r}")
+        image = open_image(query.image, f"query {query.id!r}")
+        return [image, *(crop(image, region) for region in query.regions)]
 
     def _padded_queries(self, tokens: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
         ids_BL, mask_BL = self.query_tokenizer.pad_tokens(tokens, self.query_tokenizer.query_maxlen)
@@ -172,11 +174,29 @@ class FLMREncoder:
         return ids_BL[:, :width], mask_BL[:, :width]
 
     @torch.inference_mode()
-    def _query_batch(self, tokens: Sequence[Tokens], images: Sequence[Image] | None) -> list[np.ndarray]:
+    def _query_batch(self, tokens: Sequence[Tokens], images: Sequence[Sequence[Image]]) -> tuple[list[np.ndarray], int]:
+        """The rows of each query, and how many of them, the last ones, are of its images."""
         ids_BL, mask_BL = self._padded_queries(tokens)
-        pixels = None if images is None else preprocess(images, self.config)
+        pixels = None
+        if images[0]:
+            pixels = preprocess([image for own in images for image in own], self.config)
+            pixels = pixels.view(len(images), -1, *pixels.shape[1:]) if len(images[0]) > 1 else pixels
         output = self.model.query(ids_BL, mask_BL, pixels)
-        return _kept_rows(output.late_interaction_output, output.query_mask)
+        text = ids_BL.shape[1] if self.config.query_concat_output_from_text_encoder else 0
+        visual = 0 if pixels is None or self.config.single_vector else output.query_mask.shape[1] - text
+        return _kept_rows(output.late_interaction_output, output.query_mask), visual
+
+    def _pooled(self, rows_nD: np.ndarray, visual: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows with the `visual` last ones replaced by sums of clusters, and the cluster of each of those.
+
+        Where the rows of a cluster match the same row of a passage, their sum adds to the score what they added.
+        """
+        if self.pool_visual == 1 or not visual:
+            return rows_nD, None
+        clusters = group(rows_nD[-visual:], self.pool_visual)
+        sums_KD = np.zeros((int(clusters.max()) + 1, rows_nD.shape[1]), np.float32)
+        np.add.at(sums_KD, clusters, rows_nD[-visual:])
+        return np.concatenate([rows_nD[:-visual], sums_KD]), clusters
 
     # --- passages --------------------------------------------------------------------------------------------------
 
@@ -284,8 +304,35 @@ class FLMREncoder:
         """The rows, or the one that their mean makes, which is marked as all of the text."""
         return (Row("text", "mean of all rows", (0, len(text))),) if self.config.single_vector else tuple(rows)
 
+    def _visual_rows(self, images: Sequence[Image], regions: Sequence[Region]) -> list[Row]:
+        """Rows of a query's images as the model orders them: the prefix rows of all, then the patches of all."""
+        places = [None, *regions][: len(images)]
+        rows = []
+        for n, place in enumerate(places):
+            named = "" if place is None else f"region {n}, "
+            kind: Literal["image", "region"] = "image" if place is None else "region"
+            rows += [Row(kind, named + row.label, region=place) for row in self._image_rows()]
+        if self.config.use_transformer_mapping_network:
+            for n, (image, place) in enumerate(zip(images, places, strict=True)):
+                named = "" if place is None else f"region {n}, "
+                rows += [
+                    Row("region", f"{named}patch {i}", region=patch if place is None else patch.inside(place))
+                    for i, patch in enumerate(patch_regions(image.size, self.config))
+                ]
+        return rows
+
     def _image_rows(self) -> list[Row]:
         return [Row("image", f"image {i}") for i in range(self.config.mapping_network_prefix_length)]
+
+
+def _merged(rows: Sequence[Row], clusters: np.ndarray) -> list[Row]:
+    """One row for each cluster, named by the rows in it; a cluster of one row is that row."""
+    merged = []
+    for cluster in range(int(clusters.max()) + 1):
+        members = [row for row, found in zip(rows, clusters, strict=True) if found == cluster]
+        kind: Literal["image", "region"] = "region" if any(row.kind == "region" for row in members) else "image"
+        merged.append(members[0] if len(members) == 1 else Row(kind, " + ".join(row.label for row in members)))
+    return merged
 
 
 def batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -8,6 +8,7 @@ Shapes: B pictures, S side of the tower's picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+SMALLEST_CROP = 5  # pixels; the published preparation enlarges what is smaller
 _MOBILENET = "flmr_mobilenet_v2"
 
 
@@ -94,6 +96,17 @@ def patch_regions(image_size: tuple[int, int], config: Any) -> tuple[Region, ...
     xs = np.clip(np.linspace(left, right, side + 1), 0, 1).tolist()
     ys = np.clip(np.linspace(top, bottom, side + 1), 0, 1).tolist()
     return tuple(Region(xs[c], ys[r], xs[c + 1], ys[r + 1]) for r in range(side) for c in range(side))
+
+
+def crop(image: Image, region: Region) -> Image:
+    """The part of a picture, of whole pixels, at least five to a side where the picture has them."""
+    box = []
+    for low, high, side in ((region.left, region.right, image.width), (region.top, region.bottom, image.height)):
+        first, last = math.floor(low * side + 1e-6), math.ceil(high * side - 1e-6)
+        first = max(0, min(first, (first + last - SMALLEST_CROP) // 2, side - SMALLEST_CROP))
+        box.append((first, min(side, max(last, first + SMALLEST_CROP))))
+    (left, right), (top, bottom) = box
+    return image.crop((left, top, right, bottom))
 
 
 def _mobilenet_pixels(image: Image, size: int) -> np.ndarray:

@@ -43,6 +43,11 @@ class SingleVectorEncoder:
 
     def encode_queries(self, queries: Sequence[Query]) -> MultiVectors:
         """One item per query; raises UnreadableImage naming the query."""
+        for query in queries:
+            if query.regions:
+                raise InvalidInput(
+                    f"query {query.id!r} names regions; {self.name!r} makes one vector of a picture: crop it"
+                )
         texts = self._encode_texts([query.text for query in queries])
         pictures = self._encode_pictures([query.image for query in queries], [_name(query) for query in queries])
         items = [_mean(text, picture) for text, picture in zip(texts, pictures, strict=True)]

@@ -61,6 +61,39 @@ def pool_reference(vectors_TD: Array, offsets_N1: Array, factor: int) -> tuple[N
     return np.array(pooled, np.float32).reshape(shape), pooled_N1
 
 
+def group(vectors_TD: Array, factor: int) -> NDArray[np.int64]:
+    """The cluster of each row of one item, (T,), numbered in the order of their first rows: what `pool` averages.
+
+    vectors_TD: float16 or float32, finite.  For whoever needs the clusters and not their means: gradients go through
+    sums of rows.  The cost of a merger follows from those of its parts (Lance and Williams 1967).  Raises InvalidInput.
+    """
+    vectors, _, _ = _checked(vectors_TD, np.array([0, len(vectors_TD)], np.int64), factor)
+    labels = np.empty(len(vectors), np.int64)
+    found = 0
+    for first in range(0, len(vectors), stretch_of(factor)):
+        stretch = slice(first, first + stretch_of(factor))
+        labels[stretch] = found + _group(vectors[stretch].astype(np.float64), -(-len(vectors[stretch]) // factor))
+        found = int(labels[stretch].max()) + 1
+    return labels
+
+
+def _group(rows: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    squares = np.square(rows).sum(axis=1)
+    costs = np.maximum(squares[:, None] + squares - 2 * (rows @ rows.T), 0) / 2
+    np.fill_diagonal(costs, np.inf)
+    sizes, owner = np.ones(len(rows)), np.arange(len(rows))
+    for _ in range(len(rows) - count):
+        a, b = sorted(divmod(int(costs.argmin()), len(rows)))
+        total = sizes[a] + sizes[b] + sizes
+        costs[a] = ((sizes[a] + sizes) * costs[a] + (sizes[b] + sizes) * costs[b] - sizes * costs[a, b]) / total
+        costs[b] = np.inf
+        costs[a, [a, b]] = np.inf
+        costs[:, a], costs[:, b] = costs[a], np.inf
+        sizes[a] += sizes[b]
+        owner[owner == b] = a
+    return np.unique(owner, return_inverse=True)[1].astype(np.int64)
+
+
 def stretch_of(factor: int) -> int:
     """Rows that are clustered together: a multiple of the factor, so that stretches cost no row."""
     return max(1, STRETCH // factor) * factor

@@ -238,6 +238,8 @@ def _used_parts(query: Query, recipe: DataRecipe) -> Query | None:
     image = query.image if recipe.use_images else None
     if not text.strip() and image is None:
         return None
+    if query.regions and image is not None:
+        raise InvalidInput(f"question {query.id!r} names regions; training reads whole pictures, so leave regions out")
     return Query(text, image, query.instruction if recipe.use_instructions else "", query.id)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from flmr.train.pictures import Pictures, SplitTower, StoredViews
+from flmr.train.pooling import pooled_rows
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,18 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class PassageSide:
-    """The passages and how their rows are made."""
+    """The passages and how their rows are made; pool: of so many rows one is made."""
 
     model: Any
     texts: TokenizedTexts
+    pool: int = 1
 
     def encode(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Rows (N, L, D), those that count first, and the mask (N, L) of them."""
         ids, attention = self.texts.take(rows)
         output = self.model.doc(input_ids=ids, attention_mask=attention)
-        return without_masked(output.late_interaction_output, output.context_mask[..., 0])
+        rows_NLD, mask_NL = without_masked(output.late_interaction_output, output.context_mask[..., 0])
+        return pooled_rows(rows_NLD, mask_NL, self.pool)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class QuerySide:
     picture_of: the picture row of each question, -1 for none.  stored: what the part of the vision tower that does not
     move made of each picture and view; None where pixels go through the whole tower in every step.  dropout: share of
     the features that training leaves out.  drops: (n, 2) the probability that training asks without the rows of the
-    words, or of the picture; 0 where the question has nothing else.
+    words, or of the picture; 0 where the question has nothing else.  pool: of so many rows one is made, their sum.
     """
 
     model: Any
@@ -84,6 +87,7 @@ class QuerySide:
     stored: StoredViews | None
     dropout: float = 0.0
     drops: np.ndarray | None = None
+    pool: int = 1
 
     @property
     def views(self) -> int:
@@ -118,7 +122,8 @@ class QuerySide:
         if asked is not None and not asked[:, 0].all():
             vision["concat_output_from_text_encoder"] = asked[:, 0].tolist()
         output = self.model.query(input_ids=ids, attention_mask=attention, **vision)
-        return without_masked(output.late_interaction_output, output.query_mask)
+        rows_BLD, mask_BL = without_masked(output.late_interaction_output, output.query_mask)
+        return pooled_rows(rows_BLD, mask_BL, self.pool, sums=True)
 
     def _vision(self, pictures: np.ndarray, views: np.ndarray) -> dict[str, Any]:
         assert self.pictures is not None and self.tower is not None

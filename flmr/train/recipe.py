@@ -307,6 +307,8 @@ class TrainRecipe:
     cache_mb: what towers that do not move make of texts (in memory) and pictures (on disk) is kept where it needs at
     most so many megabytes each; else they run in every step.
     precision: "auto" is bfloat16 autocast on CUDA and on CPUs with bfloat16 arithmetic, else float32.
+    pool_passages, pool_queries: of so many rows that are alike one is made before scoring, here and in validation; an
+    index of such a model is built with pool = pool_passages.
     """
 
     name: str = ""
@@ -342,11 +344,13 @@ class TrainRecipe:
     save_every: int = 200
     choose: Literal["best", "last"] = "best"
     patience: int = 0
+    pool_passages: int = 1
+    pool_queries: int = 1
 
     def __post_init__(self) -> None:
         numbers = [f.name for f in dataclasses.fields(self) if f.type in ("int", "float")]
         _at_least("train", self, 0, *numbers)
-        _at_least("train", self, 1, "batch_size", "accumulate", "save_every")
+        _at_least("train", self, 1, "batch_size", "accumulate", "save_every", "pool_passages", "pool_queries")
         if self.patience and not self.evaluate_every:
             raise InvalidRecipe("[train] patience needs evaluate_every, the validations that it counts")
         if self.temperature <= 0 or self.teacher_temperature <= 0:

@@ -122,7 +122,7 @@ def ready_stage(
     sampler = QuestionSampler(data.train.groups, batch_size=stage.batch_size, seed=seed, weights=recipe.data.groups[1])
     ready = ReadyStage(
         queries=train_queries,
-        passages=PassageSide(model, prepared.passages),
+        passages=PassageSide(model, prepared.passages, stage.pool_passages),
         valid_queries=valid_queries,
         frozen=frozen,
         sampler=sampler,
@@ -173,14 +173,15 @@ def _query_side(
 ) -> QuerySide:
     picture_of = np.array([-1 if row is None else row for row in questions.picture_of], np.int64)
     if pictures is None:
-        return QuerySide(model, texts, np.full(len(questions), -1), None, None, None)
+        return QuerySide(model, texts, np.full(len(questions), -1), None, None, None, pool=stage.pool_queries)
     moving = 0 if not stage.learning_rate_vision else stage.vision_layers or None
     tower = SplitTower(model.query_vision_encoder, moving)
     stored = None
     if tower.runs_ahead and _megabytes_of_pictures(pictures, tower) <= stage.cache_mb:
         stored = ranks.first(partial(StoredViews.make, folder, pictures, tower, device=model.device, tick=tick))
     drops = _drops(questions, recipe)
-    return QuerySide(model, texts, picture_of, pictures, tower, stored, stage.feature_dropout, drops)
+    dropout, pool = stage.feature_dropout, stage.pool_queries
+    return QuerySide(model, texts, picture_of, pictures, tower, stored, dropout, drops, pool)
 
 
 def _drops(questions: QuestionSet, recipe: DataRecipe) -> np.ndarray | None:

@@ -12,7 +12,7 @@ import pytest
 
 from flmr.data import ReadReport, qrels_of, read_questions
 from flmr.errors import InvalidRecord
-from flmr.records import Query, Question
+from flmr.records import Query, Question, Region
 
 
 def write(folder: Path, *rows: Any) -> Path:
@@ -32,6 +32,15 @@ def test_all_columns_reach_the_record(tmp_path: Path) -> None:
     }
     (question,) = read_questions(write(tmp_path, {**row, "split": "test"}))
     assert question == Question(Query("what?", tmp_path / "a.png", "Find:", "q"), ("p",), ("x",), {"split": "test"})
+
+
+def test_regions_are_fractions_of_the_image(tmp_path: Path) -> None:
+    row = {"id": "q", "image": "a.png", "image_regions": [[0, 0, 0.5, 1], [0.25, 0.25, 1, 0.5]]}
+    (question,) = read_questions(write(tmp_path, row))
+    assert question.query.regions == (Region(0, 0, 0.5, 1), Region(0.25, 0.25, 1, 0.5))
+    for wrong in ([[0, 0, 300, 200]], [[0, 0, 1]], "all"):
+        with pytest.raises(InvalidRecord, match="image_regions must hold"):
+            list(read_questions(write(tmp_path, {**row, "image_regions": wrong}), strict=True))
 
 
 @pytest.mark.parametrize("id_name", ["id", "_id", "question_id"])

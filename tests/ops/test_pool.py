@@ -7,7 +7,7 @@ import pytest
 from op_samples import LENGTHS, normal, ragged
 
 from flmr.errors import InvalidInput
-from flmr.ops.pool import STRETCH, pool, pool_reference
+from flmr.ops.pool import STRETCH, group, pool, pool_reference
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 50])
@@ -62,3 +62,15 @@ def test_wrong_inputs_are_named() -> None:
         with pytest.raises(InvalidInput, match="offsets"):
             pool(rows, np.array(bad), 2)
     assert pool(rows[:0], np.array([0, 0]), 2)[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 7])
+@pytest.mark.parametrize("rows", [1, 9, 40, STRETCH + 30])
+def test_groups_are_the_clusters_that_are_averaged(rows: int, factor: int) -> None:
+    vectors = normal(np.random.default_rng(rows), rows, 6)
+    clusters = group(vectors, factor)
+    found, _ = pool(vectors, np.array([0, rows]), factor)
+    assert clusters.max() + 1 == len(found)
+    for cluster, mean in enumerate(found):
+        total = vectors[clusters == cluster].sum(axis=0)
+        np.testing.assert_allclose(mean / np.linalg.norm(mean), total / np.linalg.norm(total), atol=1e-4)
