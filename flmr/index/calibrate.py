@@ -27,7 +27,7 @@ from flmr.index.snapshot import View
 
 # Of what a search may lose, ranks by means and by rough scores may each lose so much; estimates and rounding the rest.
 SHARE = 0.25
-SAFETY = 3.0  # so many times the count that sufficed for the queries that it was measured with
+SAFETY = (1.0, 10.0)  # a + b / k times the count that sufficed: of the best ten there are few ranks to judge by
 LEAST_ITEMS = 1000  # counts measured on fewer say little about more
 
 
@@ -61,7 +61,9 @@ def measure_plan(
         for k in ranks:
             best = np.argpartition(estimates_N, -min(k, items))[-k:]
             ranks[k].append(np.array([_ranks(scores_N, best) for scores_N in scores_3N[:2]]))
-    counts = [[_count(np.concatenate(ranks[k], axis=1)[stage], recall) for k, recall in MEASURED] for stage in range(2)]
+    counts = [
+        [_count(np.concatenate(ranks[k], axis=1)[stage], k, recall) for k, recall in MEASURED] for stage in range(2)
+    ]
     return PlanRecord(
         items=items,
         likeness=sample.least_likeness if sample is not None else None,
@@ -117,7 +119,7 @@ def _ranks(scores_N: np.ndarray, items: np.ndarray) -> np.ndarray:
     return before
 
 
-def _count(ranks: np.ndarray, recall: float) -> int:
+def _count(ranks: np.ndarray, k: int, recall: float) -> int:
     """How many items to keep so that a search loses no more than its share."""
     level = 1 - SHARE * (1 - recall)
-    return math.ceil(SAFETY * (float(np.quantile(ranks, level, method="higher")) + 1))
+    return math.ceil((SAFETY[0] + SAFETY[1] / k) * (float(np.quantile(ranks, level, method="higher")) + 1))

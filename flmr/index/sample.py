@@ -28,6 +28,7 @@ from flmr.ops.coded import merge_rows
 
 SAMPLE_QUERIES = 16  # with 8 a twentieth more candidates are needed, with 64 no fewer
 OWN_ROWS = 32
+LEAST_LOST = 0.01  # about what rounding to bytes may hide
 NOISE = 0.3  # of a row's length: a stored row itself would be found by its own list at once, as no question's is
 
 
@@ -52,6 +53,12 @@ class Sample:
     def sums(self) -> np.ndarray:
         """The sum of each query's rows: (queries, D) float64."""
         return np.array([query.sum(axis=0, dtype=np.float64) for query in self.queries])
+
+    @lazy
+    def lost(self) -> float:
+        """What share of the lengths of the queries' rows is lost where these are merged."""
+        lengths = [float(np.linalg.norm(query.astype(np.float64), axis=1).sum()) for query in self.queries]
+        return max(1 - float(np.mean(lengths)), LEAST_LOST)
 
     @property
     def least_likeness(self) -> float:

@@ -97,6 +97,14 @@ class Query:
             (len(self._table(part.view.segment.codec).rows_MD) for part in parts if part.view.segment.codec), default=0
         )
 
+    def lost(self, parts: list[Part]) -> float:
+        """What share of the lengths of the query's rows is lost where they are merged: by so much estimates may err."""
+        codecs = [part.view.segment.codec for part in parts if part.view.segment.codec]
+        whole = float(np.linalg.norm(self._query_QD.astype(np.float64), axis=1).sum())
+        if not codecs or not whole > 0:
+            return 0.0
+        return 1 - float(np.linalg.norm(self._table(codecs[0]).rows_MD.astype(np.float64), axis=1).sum()) / whole
+
     def probe(self, part: Part, nprobe: int) -> Part:
         """What of a part is far or in the lists that the query's rows probe; all where its segment has no lists."""
         segment = part.view.segment

@@ -96,6 +96,7 @@ class Searcher:
             measured=self._snapshot.manifest.plan,
             items=len(self),
         )
+        usual_lost = self._snapshot.sample.lost if self._snapshot.sample else 1.0
         far = {} if chosen.scan else self._far
 
         def answer(matrices: list[np.ndarray], threads: int) -> list[list[Found]]:
@@ -103,7 +104,7 @@ class Searcher:
             asked = [Query(matrix, threads, far, like) for matrix, like in zip(matrices, likeness, strict=True)]
             for part in parts if chosen.by_means else ():
                 share_means(asked, part)
-            return [_answer(query, parts, chosen) for query in asked]
+            return [_answer(query, parts, chosen, usual_lost) for query in asked]
 
         return self._hits(_map_queries(answer, matrices, params.threads), passages)
 
@@ -212,15 +213,15 @@ class Searcher:
         ]
 
 
-def _answer(query: Query, parts: list[Part], chosen: Plan) -> list[Found]:
+def _answer(query: Query, parts: list[Part], chosen: Plan, usual_lost: float) -> list[Found]:
     """probe -> by means -> rough -> estimate -> score -> topk: best first."""
     if not chosen.scan:
-        parts = _finalists(query, parts, chosen)
+        parts = _finalists(query, parts, chosen, usual_lost)
     return _best([query.score(part) for part in parts], chosen.k)
 
 
-def _finalists(query: Query, parts: list[Part], chosen: Plan) -> list[Part]:
-    """The items that are worth scoring."""
+def _finalists(query: Query, parts: list[Part], chosen: Plan, usual_lost: float) -> list[Part]:
+    """The items that are worth scoring; usual_lost: what merging loses of the sample queries."""
     items = sum(part.items for part in parts)
     likely = parts
     if chosen.nprobe is not None:
@@ -228,13 +229,14 @@ def _finalists(query: Query, parts: list[Part], chosen: Plan) -> list[Part]:
         if sum(part.items for part in likely) < min(chosen.k, items):
             likely = parts  # the lists that were probed held too few: look at everything
     known = query.likeness > 0
-    kept = chosen.kept(items, known=known)
+    lost = query.lost(parts) / usual_lost if known else 1.0
+    kept = chosen.kept(items, known=known, lost=lost)
     if sum(part.items for part in likely) > kept:
         likely = _best_parts([query.by_means(part) for part in likely], kept)
-    wanted = chosen.candidates(items, query.rows(parts), known=known)
+    wanted = chosen.candidates(items, query.rows(parts), known=known, lost=lost)
     if sum(part.items for part in likely) > wanted:
         likely = _best_parts([query.rough(part) for part in likely], wanted)
-    count = chosen.rescored if any(part.view.segment.has_vectors for part in parts) else chosen.finalists
+    count = chosen.scored(items, vectors=any(part.view.segment.has_vectors for part in parts), lost=lost)
     return _best_parts([query.estimate(part) for part in likely], count)
 
 

@@ -32,12 +32,15 @@ ALMOST_ALL = 0.75  # of the items: then all are estimated, in the order in which
 # Estimates rank the best 10 within 23 at the 95th percentile of queries of 32 rows that were merged to 8, 60 at worst;
 # the best 100 within 243.
 FINALISTS_PER_ROOT = 15.0  # times sqrt(k), on top of k
+FINALISTS_POWER = 0.3  # of items / 5,000: of 100,000 (1,000,000) the best ten are within 161 (282) by their estimates
+FINALISTS_ITEMS = 5000
 RESCORED_PER_RESULT = 4  # where float16 vectors are kept, that correct more than an estimate's rounding
 RESCORED_AT_LEAST = 64
 
 # What an index measures of itself (flmr.index.calibrate): for so many results at such a recall, how many to look at.
 MEASURED = tuple((k, recall) for k in (10, 100) for recall in (0.90, 0.95, 0.99))
 SLOPES = (0.3, 1.0)  # least and greatest power of k by which counts grow
+LOST_POWER, MOST_LOST_TIMES = 1.5, 3.0  # how counts grow with what merging loses, as a multiple of the sample's
 GROWN = 4  # times the items that counts were measured on: from then on they say nothing
 
 
@@ -94,15 +97,25 @@ class Plan:
         """Whether the mean vectors of all items are looked at."""
         return not self.scan and self.nprobe is None
 
-    def kept(self, items: int, *, known: bool) -> int:
-        """Of so many items, how many to give rough scores to; known: whether the query is like the sample."""
+    def scored(self, items: int, *, vectors: bool, lost: float = 1.0) -> int:
+        """Of so many items, how many to score after the estimates; vectors: from kept vectors."""
+        usual = self.rescored if vectors else self.finalists
+        return math.ceil(
+            usual * math.pow(max(1.0, items / FINALISTS_ITEMS), FINALISTS_POWER) * math.sqrt(_harder(lost))
+        )
+
+    def kept(self, items: int, *, known: bool, lost: float = 1.0) -> int:
+        """Of so many items, how many to give rough scores to; known: whether the query is like the sample.
+
+        lost: how many times as much as of the sample is lost where the query's rows are merged.
+        """
         counts = self.measured.by_means if self.measured is not None else ()
         if self.asked is not None or not known or not counts:
             return items
-        wanted = max(self._count(counts, items), 2 * self.finalists)
+        wanted = max(math.ceil(self._count(counts, items) * _harder(lost)), 2 * self.finalists)
         return items if wanted >= ALMOST_ALL * items else wanted
 
-    def candidates(self, items: int, rows: int, *, known: bool) -> int:
+    def candidates(self, items: int, rows: int, *, known: bool, lost: float = 1.0) -> int:
         """Of so many items, how many to estimate for a query of so many (merged) rows.
 
         Counts that were measured with sample queries hold for queries that are like them.  Those that were measured
@@ -111,7 +124,7 @@ class Plan:
         if self.asked is not None:
             return max(self.asked, self.k)
         if known and self.measured is not None:
-            wanted = self._count(self.measured.rough, items)
+            wanted = math.ceil(self._count(self.measured.rough, items) * _harder(lost))
         else:
             wanted = self._usual(items, rows)
             if self.measured is not None and self.measured.likeness is None:
@@ -140,6 +153,10 @@ class Plan:
         share = items / self.measured.items
         slope = min(max(math.log10(many / few), SLOPES[0]), SLOPES[1])
         return math.ceil(share * few * math.pow(self.k / share / 10, slope))
+
+
+def _harder(lost: float) -> float:
+    return math.pow(min(max(lost, 1.0), MOST_LOST_TIMES), LOST_POWER)
 
 
 def plan(
