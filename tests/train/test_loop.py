@@ -192,6 +192,19 @@ def test_checkpoint_encodes_as_the_model_did_in_training(world: Path, write_reci
     assert all(np.array_equal(a, b) for a, b in zip(again, documents, strict=True))
 
 
+def test_the_same_towers_are_trained_to_one_vector_an_item(world: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(
+        ("dim = 16", "dim = 16\nsingle_vector = true"),
+        ("steps = 12", "steps = 60\ntemperature = 0.05"),
+        ("evaluate_every = 6", "evaluate_every = 30"),
+    )
+    result = train(recipe, out=world / "run", progress=False)
+    assert result.best is not None and result.best > 0.8  # five of sixteen by chance
+    encoder = load_encoder(str(result.folder), device="cpu")
+    passages = encoder.encode_passages(list(read_passages(world / "passages.jsonl")))
+    assert {len(item) for item in passages} == {1}
+
+
 def test_unreadable_pictures_are_counted_and_fatal_only_where_strict(world: Path, write_recipe: Write) -> None:
     (world / "images" / "red.png").unlink()  # met first
     (world / "images" / "blue.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
