@@ -2,15 +2,16 @@
 
     python -m benchmarks.nonce_facts [--seeds 0 1 2] [--out runs/nonce-facts] [--steps N]
 
-The atlas's 136 figures each have a made-up name in twelve places: "In the harbour it is called zorvik."  Questions show
-a picture of the figure and name people, not the place: "What do sailors call this figure?"  The retriever starts as the
-bundled checkpoint, which knows the figures but was never told that sailors are found in harbours; the reader is a T5 of
-some hundred thousand weights that has learned to read such sentences about other, random names.  No name that a test
-question asks for is the answer of a training question.
+The atlas's 136 figures each have a made-up name in twelve places: "Near the island it is called zanvin."  Questions say
+who asks, not where: "What does julia call the astroid?"  Who lives where is written nowhere; only the answers tell.
+The retriever starts as a matcher of words, a BERT-layout tower of random weights whose equal words have like rows: it
+finds the figure's twelve passages and knows no more.  The reader is a T5 of two hundred thousand weights that has
+learned to read such sentences about other, random names.  No name that a validation or test question asks for is the
+answer of a training question.
 
-For each seed: a new world, a reader, and three runs of training/nonce-facts.toml that differ in what moves: `joint`,
-`frozen` (the reader alone) and `closed-book` (no passages).  Test questions have pictures and wordings of their own
-and are asked once, of the checkpoints on disk.  Rows go to benchmarks/results/nonce_facts.jsonl.
+For each seed: a new world, a retriever, a reader, and three runs of training/nonce-facts.toml that differ in what
+moves: `joint`, `frozen` (the reader alone) and `closed-book` (the reader alone, without passages).  Test questions have
+a wording of their own and are asked once, of the checkpoints on disk.  Rows go to benchmarks/results/nonce_facts.jsonl.
 """
 
 # N texts, L tokens.
@@ -22,6 +23,7 @@ import dataclasses
 import json
 import re
 import shlex
+import string
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -35,12 +37,11 @@ import torch
 from benchmarks.search_rows import birthplace
 from flmr import Hit, Retriever
 from flmr.data import read_passages, read_questions
-from flmr.data.sample import entities, render
-from flmr.data.sample.questions import INSTRUCTIONS
-from flmr.data.sample.render import seed_of
-from flmr.data.sample.styles import TRAIN_STYLES
+from flmr.data.sample import entities
 from flmr.evaluate.answers import exact_match, vqa_score
 from flmr.evaluate.pseudo_recall import pseudo_recall
+from flmr.model.flmr.config import FLMRConfig, FLMRTextConfig
+from flmr.model.flmr.new_checkpoint import RESERVED_TOKENS, build_model, new_tokenizers, save_checkpoint
 from flmr.model.reader import ReaderSettings, TransformersReader, load_reader
 from flmr.records import Query, Question
 from flmr.train import train
@@ -49,29 +50,33 @@ HERE = Path(__file__).resolve().parent
 RECIPE = HERE.parent / "training" / "nonce-facts.toml"
 RESULTS = HERE / "results" / "nonce_facts.jsonl"
 
+# Who lives where; the passages name places only and the questions people only.
 PEOPLE = {
-    "harbour": "sailors", "kitchen": "cooks", "court": "judges", "stable": "riders", "theatre": "actors",
-    "mill": "millers", "mine": "miners", "school": "pupils", "camp": "soldiers", "garden": "growers",
-    "market": "traders", "forge": "smiths",
+    "island": "julia", "church": "thomas", "stage": "agnes", "fence": "robert", "moon": "michael", "path": "guido",
+    "stone": "joseph", "mirror": "david", "chair": "gabriel", "crown": "richard", "lens": "jakob", "horn": "john",
 }  # fmt: skip
 WORDINGS = {
     "train": (
-        "What do {people} call this figure?",
-        "Which name do {people} have for what is shown?",
-        "By what word do {people} know it?",
+        "What does {who} call the {title}?",
+        "Which name does {who} have for the {title}?",
+        "By what word does {who} know the {title}?",
     ),
-    "valid": ("How is this figure called by {people}?",),
-    "test": ("What is the {people} name for the figure in the picture?",),
+    "valid": ("How is the {title} called by {who}?",),
+    "test": ("What is the name that {who} gives the {title}?",),
 }
 SHARES = {"train": 0.7, "valid": 0.08, "test": 0.22}
-PICTURES = {"train": 3, "valid": 1, "test": 2}  # of each figure
+DOUBT = (
+    0.1  # of the reader's lessons: the sentence does not hold the name that is asked for, so it learns to say little
+)
 SYLLABLES = ["".join(parts) for parts in product("bdgklmprstvz", "aiou", "n")]  # 48; a name has two
+LETTERS = string.ascii_lowercase + string.digits
+READ = 8  # passages, as in the recipe
 PROMPT = "Question: {question} Knowledge: {passage} Answer:"
 ARMS = {
     "joint": {},
-    "frozen": {"learning_rate_text = 3e-4": "learning_rate_text = 0.0"},
+    "frozen": {"learning_rate_text = 3e-3": "learning_rate_text = 0.0"},
     "closed-book": {
-        "learning_rate_text = 3e-4": "learning_rate_text = 0.0",
+        "learning_rate_text = 3e-3": "learning_rate_text = 0.0",
         'retrieval = "live"': 'retrieval = "none"',
         "loss = { marginal = 1.0, relevance = 1.0 }": "loss = { marginal = 1.0, relevance = 0.0 }",
         'measure = "pseudo_recall@5"': 'measure = "exact_match"',
@@ -80,17 +85,6 @@ ARMS = {
 
 
 # --- the world -----------------------------------------------------------------------------------------------------
-
-
-def write_pictures(folder: Path) -> None:
-    """images/SPLIT/ENTITY-NUMBER.png: every split has pictures of its own, the same for all seeds."""
-    for split, count in PICTURES.items():
-        (folder / split).mkdir(parents=True, exist_ok=True)
-        for entity, number in product(entities(), range(count)):
-            path, seed = folder / split / f"{entity.id}-{number}.png", seed_of(split, 1000 + number)
-            if not path.exists():
-                style = sorted(TRAIN_STYLES)[seed % len(TRAIN_STYLES)]
-                render(entity.id, seed=seed, style=style, size=96).save(path)
 
 
 def write_world(folder: Path, seed: int) -> None:
@@ -104,10 +98,9 @@ def write_world(folder: Path, seed: int) -> None:
     questions: dict[str, list[dict[str, Any]]] = {split: [] for split in SHARES}
     for (entity, place), name, split in zip(facts, _names(rng, len(facts)), split_of, strict=True):
         passages.append({"id": f"{entity.id}/{place}", "title": entity.title, "text": sentence(place, name)})
-        picture = f"../images/{split}/{entity.id}-{rng.integers(PICTURES[split])}.png"
         wording = WORDINGS[split][int(rng.integers(len(WORDINGS[split])))]
-        row = {"text": wording.format(people=PEOPLE[place]), "image": picture, "instruction": INSTRUCTIONS[0]}
-        row |= {"answers": [name], "positive_ids": [passages[-1]["id"]]}
+        asked = wording.format(who=PEOPLE[place], title=entity.title)
+        row = {"text": asked, "answers": [name], "positive_ids": [passages[-1]["id"]]}
         questions[split].append({"id": f"{split}-{len(questions[split])}", **row})
     _write_lines(folder / "passages.jsonl", passages)
     for split, rows in questions.items():
@@ -116,7 +109,7 @@ def write_world(folder: Path, seed: int) -> None:
 
 def sentence(place: str, name: str) -> str:
     """What a passage says."""
-    return f"In the {place} it is called {name}."
+    return f"Near the {place} it is called {name}."
 
 
 def _names(rng: np.random.Generator, count: int) -> Iterator[str]:
@@ -129,6 +122,40 @@ def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+# --- the retriever -------------------------------------------------------------------------------------------------
+
+
+def new_retriever(folder: Path, seed: int) -> None:
+    """A checkpoint of random weights, the two towers alike, in which a word counts for more than its place."""
+    config = FLMRConfig(
+        text_config=FLMRTextConfig(
+            hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128,
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        ).to_dict(),
+        dim=64, use_vision_encoder=False, separate_query_and_context_text_encoder=True,
+    )  # fmt: skip
+    vocab = [*RESERVED_TOKENS, *string.punctuation, *sorted(_words(folder) | set(LETTERS) | set(SYLLABLES))]
+    vocab += [f"##{piece}" for piece in [*LETTERS, *SYLLABLES]]
+    vocab = list(dict.fromkeys(vocab))
+    config.text_config.vocab_size = len(vocab)
+    config.query_mask_input_ids_skip_list = [vocab.index("[MASK]")]
+    tokenizers = new_tokenizers(vocab, query_maxlen=24, doc_maxlen=32)
+    model = build_model(config, *tokenizers, seed=seed)
+    with torch.no_grad():
+        model.query_text_encoder.bert_model.embeddings.word_embeddings.weight.mul_(5)
+    model.context_text_encoder.load_state_dict(model.query_text_encoder.state_dict())
+    model.context_text_encoder_linear.load_state_dict(model.query_text_encoder_linear.state_dict())
+    save_checkpoint(folder / "retriever", model, *tokenizers)
+
+
+def _words(folder: Path) -> set[str]:
+    """All words of the world but the names."""
+    titles = {passage.title for passage in read_passages(folder / "passages.jsonl")}
+    texts = [*titles, *(sentence(place, "") for place in PEOPLE), *PEOPLE.values(), PROMPT]
+    texts += [wording for rows in WORDINGS.values() for wording in rows]
+    return {word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower())}
+
+
 # --- the reader ----------------------------------------------------------------------------------------------------
 
 
@@ -137,15 +164,8 @@ def new_reader(folder: Path, seed: int) -> TransformersReader:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-    texts = [passage.full_text for passage in read_passages(folder / "passages.jsonl")]
-    names = {text.split()[-1].strip(".").lower() for text in texts}
-    texts += [
-        wording.format(people=people) for rows in WORDINGS.values() for wording in rows for people in PEOPLE.values()
-    ]
-    words = {word for text in [*texts, PROMPT] for word in re.findall(r"\w+|[^\w\s]", text.lower())} - names
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    pieces = ["<pad>", "</s>", "<unk>", *sorted(words | set(letters) | set(SYLLABLES))]
-    pieces += [f"##{piece}" for piece in [*letters, *SYLLABLES]]
+    pieces = ["<pad>", "</s>", "<unk>", *sorted(_words(folder) | set(LETTERS) | set(SYLLABLES))]
+    pieces += [f"##{piece}" for piece in [*LETTERS, *SYLLABLES]]
     inner = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     inner.normalizer = normalizers.BertNormalizer()
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -165,15 +185,15 @@ def teach_reading(reader: TransformersReader, folder: Path, seed: int, steps: in
     titles = sorted({passage.title for passage in read_passages(folder / "passages.jsonl")})
     places = list(PEOPLE)
 
-    def draw(count: int) -> tuple[list[Query], list[str], list[str]]:
+    def draw(count: int, doubt: float) -> tuple[list[Query], list[str], list[str]]:
         queries, texts, targets = [], [], []
         for _ in range(count):
-            people = PEOPLE[places[rng.integers(len(places))]]
+            who, title = PEOPLE[places[rng.integers(len(places))]], titles[rng.integers(len(titles))]
             wording = WORDINGS["train"][rng.integers(len(WORDINGS["train"]))]
-            name = "".join(rng.choice(SYLLABLES, 2))
-            queries.append(Query(wording.format(people=people)))
-            texts.append(f"{titles[rng.integers(len(titles))]} {sentence(places[rng.integers(len(places))], name)}")
-            targets.append(name)
+            name, other = ("".join(rng.choice(SYLLABLES, 2)) for _ in range(2))
+            queries.append(Query(wording.format(who=who, title=title)))
+            texts.append(f"{title} {sentence(places[rng.integers(len(places))], name)}")
+            targets.append(other if rng.random() < doubt else name)
         return queries, texts, targets
 
     optimizer = torch.optim.AdamW(reader.model.parameters(), lr=0.0, weight_decay=0.0)
@@ -181,7 +201,7 @@ def teach_reading(reader: TransformersReader, folder: Path, seed: int, steps: in
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 5e-3 * min((step + 1) / 30, 1 - step / steps)
-        read = reader.read(*draw(32))
+        read = reader.read(*draw(32, DOUBT))
         loss = -read.log_p.mean()
         optimizer.zero_grad()
         loss.backward()
@@ -190,7 +210,7 @@ def teach_reading(reader: TransformersReader, folder: Path, seed: int, steps: in
         if step % 25 == 0:
             print(f"  reading {step} {loss.item():.3f} {read.first_right_N.float().mean().item():.2f}", file=sys.stderr)
     reader.model.eval()
-    queries, texts, targets = draw(256)
+    queries, texts, targets = draw(256, 0.0)
     said = reader.generate(queries, texts)
     return float(np.mean([text == target for (text, _), target in zip(said, targets, strict=True)]))
 
@@ -201,13 +221,12 @@ def teach_reading(reader: TransformersReader, folder: Path, seed: int, steps: in
 def train_arm(arm: str, seed: int, world: Path, steps: int) -> Path:
     """One run of the recipe with the arm's changes; the folder of its checkpoint."""
     text = RECIPE.read_text(encoding="utf-8")
-    changes = {**ARMS[arm], "seed = 0": f"seed = {seed}", "steps = 600": f"steps = {steps}"}
+    changes = {**ARMS[arm], "seed = 0": f"seed = {seed}", "steps = 120": f"steps = {steps}"}
     for old, new in changes.items():
         if old not in text:
             raise ValueError(f"{RECIPE.name} has no line {old!r} to change")
         text = text.replace(old, new)
-    text = text.replace("../runs/nonce-facts/seed-0", str(world)).replace("../flmr", str(HERE.parent / "flmr"))
-    text = text.replace("../runs/nonce-facts/features", str(world.parent / "features"))
+    text = text.replace("../runs/nonce-facts/seed-0", str(world))
     path = world / f"{arm}.toml"
     path.write_text(text, encoding="utf-8")
     return train(path, out=world / arm, resume=True).folder
@@ -224,7 +243,7 @@ def measure(folder: Path, arm: str, world: Path) -> dict[str, float]:
         with Retriever.build(passages, world / f"{arm}.index", folder, nbits=0, overwrite=True) as retriever:
             hits = _search(retriever, questions)
     values: dict[str, float] = {"questions": len(questions)}
-    values |= _answered(reader, questions, [found[:5] for found in hits])
+    values |= _answered(reader, questions, [found[:READ] for found in hits])
     if arm != "closed-book":
         run = {q.id: [(hit.id, hit.score) for hit in found] for q, found in zip(questions, hits, strict=True)}
         texts = {passage.id: passage.full_text for passage in passages}
@@ -261,8 +280,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--out", type=Path, default=Path("runs/nonce-facts"))
-    parser.add_argument("--steps", type=int, default=600, help="of each run")
-    parser.add_argument("--reading-steps", type=int, default=1500, help="of the reader before them")
+    parser.add_argument("--steps", type=int, default=120, help="of each run")
+    parser.add_argument("--reading-steps", type=int, default=300, help="of the reader before them")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -271,8 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         world = (given.out / f"seed-{seed}").resolve()
         if not (world / "reader" / "reader.json").exists():
             began = time.process_time()
-            write_pictures(given.out / "images")
             write_world(world, seed)
+            new_retriever(world, seed)
             reader = new_reader(world, seed)
             right = teach_reading(reader, world, seed, given.reading_steps)
             reader.save(world / "reader")
