@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--out", type=Path, default=Path("runs/nonce-facts"))
     parser.add_argument("--steps", type=int, default=120, help="of each run")
-    parser.add_argument("--reading-steps", type=int, default=300, help="of the reader before them")
+    parser.add_argument("--reading-steps", type=int, default=250, help="of the reader before them")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
