@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from flmr import Passage, Query, load_encoder
 from flmr.errors import CheckpointError
 from flmr.images import load_image
+from flmr.model.flmr.new_checkpoint import clip_config_from, init_clip_from
 from flmr.model.open_clip import clip_fields, load_open_clip
 from flmr.model.single import SingleVectorEncoder
 
@@ -74,6 +75,16 @@ def test_vit_big_g_is_described_as_preflmr_g_has_it() -> None:
         "hidden_size": 1664, "intermediate_size": 8192, "num_hidden_layers": 48, "num_attention_heads": 16,
         "image_size": 224, "patch_size": 14, "hidden_act": "gelu",
     }  # fmt: skip
+
+
+def test_a_vision_tower_starts_from_open_clip(tiny_parts: Any) -> None:
+    config = clip_config_from(GOLDEN)
+    assert (config.hidden_size, config.image_size, config.hidden_act) == (16, 16, "quick_gelu")
+    model, *_ = tiny_parts(vision_config=config)
+    init_clip_from(model, GOLDEN)
+    clip = load_open_clip(GOLDEN).model
+    state = clip.vision_model(EXPECTED["pixels"]).last_hidden_state[:, 0]
+    assert torch.allclose(model.query_vision_encoder(EXPECTED["pixels"]).summary, state, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +173,8 @@ def init_mobilenet(model: FLMRModelForRetrieval, npz: str | Path) -> None:
 
 
 def clip_config_from(folder: str | Path) -> FLMRVisionConfig:
-    """The vision config of a published CLIP's folder.  Raises CheckpointError."""
-    fields = read_json(Path(folder) / "config.json")
+    """The vision config of a published CLIP's folder, of transformers or of open_clip.  Raises CheckpointError."""
+    fields, _ = _published_clip(Path(folder))
     if fields.get("model_type") not in ("clip", "clip_vision_model"):
         raise CheckpointError(f"{str(folder)!r} holds a {fields.get('model_type')!r} model, not CLIP")
     fields = fields.get("vision_config", fields)
@@ -184,19 +184,30 @@ def clip_config_from(folder: str | Path) -> FLMRVisionConfig:
 
 def init_clip_from(model: FLMRModelForRetrieval, folder: str | Path) -> None:
     """Copy the vision tower of a published CLIP into the model's vision towers.  Raises CheckpointError."""
+    _, named = _published_clip(Path(folder))
     stored = {
-        name.removeprefix("vision_model."): tensor
-        for name, tensor in read_tensors(Path(folder))
-        if name.startswith("vision_model.") and not name.endswith("position_ids")
+        own.removeprefix("vision_model."): tensor
+        for own, _, tensor in named
+        if own is not None and own.startswith("vision_model.")
     }
     towers: dict[int, Any] = {id(t): t for t in (model.query_vision_encoder, model.context_vision_encoder)}
     for tower in towers.values():
-        own = tower.vision_model["vision_model"].state_dict()
-        wrong = [name for name in own if name not in stored or stored[name].shape != own[name].shape]
-        wrong += [name for name in stored if name not in own]
+        own_state = tower.vision_model["vision_model"].state_dict()
+        wrong = [name for name in own_state if name not in stored or stored[name].shape != own_state[name].shape]
+        wrong += [name for name in stored if name not in own_state]
         if wrong:
             raise CheckpointError(f"{str(folder)!r} does not fit the vision tower: {', '.join(wrong[:4])}")
         tower.vision_model["vision_model"].load_state_dict(stored)
+
+
+def _published_clip(folder: Path) -> tuple[dict[str, Any], Iterator[tuple[str | None, str, torch.Tensor]]]:
+    """The config of a CLIP's folder, and its weights with their names, both in transformers' terms."""
+    from flmr.model import clip, open_clip  # which need this package
+
+    if (folder / open_clip.CONFIG).is_file() and not (folder / "config.json").is_file():
+        fields = open_clip.clip_fields(read_json(folder / open_clip.CONFIG), folder)
+        return {"model_type": "clip", **fields}, open_clip.open_clip_tensors(folder)
+    return read_json(folder / "config.json"), clip.hf_tensors(folder)
 
 
 @torch.no_grad()
