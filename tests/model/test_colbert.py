@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flmr import Passage, Query, Retriever, SearchParams, load_encoder
@@ -18,6 +19,8 @@ from flmr.errors import CheckpointError, InvalidInput
 from flmr.model.encoder import FLMREncoder
 from flmr.model.flmr import load_checkpoint, save_checkpoint
 from flmr.ops.maxsim import maxsim
+from flmr.train.build import start_model
+from flmr.train.recipe import ModelRecipe
 
 GOLDEN = Path(__file__).parent / "golden" / "colbert"
 TEXTS = json.loads((GOLDEN / "texts.json").read_text())
@@ -104,6 +107,21 @@ def test_without_metadata_the_settings_are_those_of_colbert_ai(folder: Path) -> 
 def test_a_colbert_checkpoint_saved_anew_is_the_same_encoder(encoder: FLMREncoder, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "flmr", *load_checkpoint(GOLDEN))
     assert load_encoder(tmp_path / "flmr", device="cpu").fingerprint == encoder.fingerprint
+
+
+def test_a_vision_tower_may_be_added_to_a_colbert_checkpoint(expected: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    recipe = ModelRecipe(
+        start=GOLDEN,
+        vision_tower="conv",
+        vision_config={"widths": [4, 8], "image_size": 8},
+        config={"mapping_network_prefix_length": 2, "separate_query_and_context_text_encoder": True},
+    )
+    parts = start_model(recipe, None, seed=0)  # type: ignore[arg-type]  # data are for towers without a checkpoint
+    save_checkpoint(tmp_path / "flmr", *parts)
+    encoder = load_encoder(tmp_path / "flmr", device="cpu")
+    found = encoder.encode_queries([Query(TEXTS["queries"][0]), Query("who", Image.new("RGB", (9, 9)))])
+    assert found.lengths.tolist() == [24, 24 + 2]
+    assert np.abs(found[0] - expected["queries"][0].numpy()).max() < 2e-6
 
 
 @pytest.mark.parametrize(

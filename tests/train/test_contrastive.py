@@ -126,6 +126,27 @@ def test_gradients_in_chunks_equal_those_of_the_whole_batch(world: Path, write_r
     assert_same(found, expected)
 
 
+def test_pooled_rows_are_those_of_the_stage_and_their_gradients_survive_chunks(
+    world: Path, write_recipe: Write
+) -> None:
+    still = "hidden_dropout_prob = 0.0, attention_probs_dropout_prob = 0.0, "
+    text = ("num_hidden_layers = 1,", f"num_hidden_layers = 1, {still}")
+    mapping = ("config_base = { ", f"config_base = {{ {still}")
+    with bench(write_recipe(text, mapping), world) as it:
+        rows, no_views = np.arange(3), np.zeros(3, np.int64)
+        passages, questions = it.ready.passages.encode([0, 1, 2])[1], it.ready.queries.encode(rows, no_views)[1]
+        unpooled, _ = it.step()
+    with bench(write_recipe(text, mapping, extra="pool_passages = 3\npool_queries = 2"), world) as it:
+        assert it.ready.valid_queries is not None and it.ready.valid_queries.pool == 2
+        fewer = it.ready.passages.encode([0, 1, 2])[1].sum(1), it.ready.queries.encode(rows, no_views)[1].sum(1)
+        whole, expected = it.step()
+        parts, found = it.step(chunk=3)
+    assert fewer[0].tolist() == [-(-n // 3) for n in passages.sum(1).tolist()]
+    assert fewer[1].tolist() == [-(-n // 2) for n in questions.sum(1).tolist()]
+    assert abs(parts.loss - whole.loss) < 1e-5 and whole.loss != unpooled.loss
+    assert_same(found, expected)
+
+
 def test_the_second_pass_drops_out_what_the_first_did(world: Path, write_recipe: Write) -> None:
     """One chunk holds the whole batch here, so that both ways draw the same numbers."""
     with bench(write_recipe(extra="feature_dropout = 0.3"), world) as it:
