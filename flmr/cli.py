@@ -38,6 +38,12 @@ app = typer.Typer(
 IndexPath = Annotated[Path, typer.Argument(metavar="DIR", help="the folder of an index")]
 Text = Annotated[str, typer.Option(help="the question")]
 Image = Annotated[Path | None, typer.Option(metavar="PATH", help="the picture it is about")]
+Regions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region", metavar="L,T,R,B", help="a part of the picture, in fractions of its sides; may be repeated"
+    ),
+]
 Instruction = Annotated[str, typer.Option(help="what kind of passage is sought")]
 EncoderName = Annotated[
     str | None,
@@ -299,6 +305,7 @@ def search(
     path: IndexPath,
     text: Text = "",
     image: Image = None,
+    region: Regions = None,
     instruction: Instruction = "",
     k: Annotated[int, typer.Option("-k", min=1, help="how many passages")] = 5,
     where: Where = None,
@@ -324,14 +331,14 @@ def search(
         "hybrid": _hybrid(hybrid, weight, feedback, refine),
     }
     if queries is not None:
-        if text or image or instruction:
+        if text or image or instruction or region:
             raise InvalidInput("give --queries, or one question by --text and --image, not both")
         with _open(path, encoder) as retriever:
             _search_file(retriever, queries, images, run, k, asking, strict, as_json)
         return
     if run is not None:
         raise InvalidInput("--run writes the results of a file of questions; give --queries as well")
-    query = _query(text, image, instruction)
+    query = _query(text, image, instruction, region)
     with _open(path, encoder) as retriever:
         hits = retriever.search([query], k, **asking)[0]
     result = {"query": query_document(query), "hits": [hit_document(hit) for hit in hits]}
@@ -372,6 +379,7 @@ def explain(
     path: IndexPath,
     text: Text = "",
     image: Image = None,
+    region: Regions = None,
     instruction: Instruction = "",
     passage_id: Annotated[str | None, typer.Option("--id", help="the passage; by default the best hit")] = None,
     out: Annotated[Path, typer.Option(metavar="PAGE.html", help="the page to write")] = Path("explain.html"),
@@ -382,7 +390,7 @@ def explain(
     from flmr.explain import explanation_document, write_page
     from flmr.show import console
 
-    query = _query(text, image, instruction)
+    query = _query(text, image, instruction, region)
     with _open(path, encoder) as retriever:
         hit: Hit | str | None = passage_id
         if hit is None:
@@ -567,12 +575,16 @@ def _search_file(
     _done(as_json, document, lambda: show_run(console(), found.run, run))
 
 
-def _query(text: str, image: Path | None, instruction: str) -> Query:
-    from flmr.records import Query
+def _query(text: str, image: Path | None, instruction: str, regions: list[str] | None) -> Query:
+    from flmr.records import Query, Region
 
     if not text.strip() and image is None:
         raise InvalidInput("ask something: give --text, --image or both")
-    return Query(text=text, image=image, instruction=instruction)
+    try:
+        boxes = tuple(Region(*map(float, region.split(","))) for region in regions or ())
+    except (TypeError, ValueError) as error:  # not four, not numbers, or no region
+        raise InvalidInput(f"--region takes left,top,right,bottom in fractions of the picture: {error}") from None
+    return Query(text=text, image=image, instruction=instruction, regions=boxes)
 
 
 def _hybrid(method: str | None, weight: float | None, feedback: int, refine: bool) -> Hybrid | None:

@@ -89,7 +89,10 @@ def hit_document(hit: Hit) -> dict[str, Any]:
 def query_document(query: Query) -> dict[str, Any]:
     """A query as JSON."""
     image = str(query.image) if isinstance(query.image, str | Path) else None
-    return {"text": query.text, "image": image, "instruction": query.instruction}
+    document: dict[str, Any] = {"text": query.text, "image": image, "instruction": query.instruction}
+    if query.regions:
+        document["regions"] = [[r.left, r.top, r.right, r.bottom] for r in query.regions]
+    return document
 
 
 def account_document(account: Account) -> dict[str, Any]:

@@ -250,6 +250,21 @@ def test_explain_writes_a_page(kb: Path, ask: Ask, tmp_path: Path) -> None:
     assert best["rank"] == 1
 
 
+def test_regions_of_the_picture_are_asked_about(kb: Path, ask: Ask, tmp_path: Path) -> None:
+    asked = ("--text", "what is it", "--image", kb / "blue.png", "--region", "0,0,.5,1", "--region", ".25,.25,.75,1")
+    document = ask("explain", kb / "index", *asked, "--out", tmp_path / "page.html")
+    rows = document["rows"]
+    assert isinstance(rows, list)
+    assert [row["label"] for row in rows if row["label"].startswith("region 2, image")] == [
+        f"region 2, image {i}" for i in range(4)
+    ]
+    found = ask("search", kb / "index", *asked, "-k", "1")
+    assert isinstance(found["query"], dict) and found["query"]["regions"] == [[0, 0, 0.5, 1], [0.25, 0.25, 0.75, 1]]
+    for wrong in ("0,0,1", "0,0,40,40", "left"):
+        assert flmr("search", kb / "index", "--image", kb / "blue.png", "--region", wrong) == 2
+    assert flmr("search", kb / "index", "--text", "red", "--region", "0,0,1,1") == 2
+
+
 def test_evaluate_reports_both_recalls_chance_and_misses(kb: Path, ask: Ask, tmp_path: Path) -> None:
     questions, results, run = kb / "questions.jsonl", tmp_path / "results.json", tmp_path / "out.trec"
     options = ("--queries", questions, "-k", "1,4", "--by", "kind", "--against-exact", "--out", results, "--run", run)
