@@ -55,8 +55,12 @@ class RetrieverHooks:
     def query(self, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
         """Rows (B, L, D) of queries, differentiable, and the mask (B, L) of those that count.
 
-        Raises UnreadableImage, and InvalidInput where there is a picture that the encoder cannot read.
+        Raises UnreadableImage, and InvalidInput where there is a picture that the encoder cannot read or a query names
+        regions of one: training reads whole pictures.
         """
+        parted = next((query for query in queries if query.regions), None)
+        if parted is not None:
+            raise InvalidInput(f"query {parted.id!r} names regions; training reads whole pictures, leave regions out")
         config, encoder = self.model.config, self.encoder
         rows_of = None if config.use_transformer_mapping_network else self.model.query_mask
         texts = TokenizedTexts.of(encoder.query_tokenizer, [encoder.query_text(query) for query in queries], rows_of)

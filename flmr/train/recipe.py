@@ -470,7 +470,7 @@ class EvaluateRecipe:
 
 # What a joint step makes no use of.
 NOT_JOINT: tuple[str, ...] = ("chunk", "temperature", "teacher_temperature", "label_smoothing", "loss", "negatives")
-NOT_JOINT += ("graded_passages", "taught_passages")
+NOT_JOINT += ("graded_passages", "taught_passages", "pool_passages", "pool_queries")
 
 
 @dataclass(frozen=True)

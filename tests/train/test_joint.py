@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,12 @@ import torch
 from tiny_reader import write_tiny_reader
 
 from flmr import Retriever
+from flmr.cli import main
 from flmr.data import read_passages, read_questions
 from flmr.errors import FlmrError, InvalidInput, InvalidRecipe, InvalidRecord
 from flmr.model import load_encoder
 from flmr.model.reader import load_reader
-from flmr.records import Query, Question
+from flmr.records import Query, Question, Region
 from flmr.train import RetrieverHooks, read_static_results, train
 from flmr.train.joint import choose_targets, holds_answer
 
@@ -123,6 +122,8 @@ def test_hooks_score_as_the_index_does_and_pass_gradients_to_the_questions(world
     assert weight.grad is not None and weight.grad.any()
     with pytest.raises(InvalidInput, match="holds 16"):
         hooks.search(rows, mask, 17)
+    with pytest.raises(InvalidInput, match="names regions"):
+        hooks.query([Query("q", questions[0].image, regions=(Region(0, 0, 0.5, 0.5),), id="r")])
 
 
 def test_refreshed_index_is_that_of_the_model_as_it_is_now(hooks: RetrieverHooks) -> None:
@@ -184,13 +185,12 @@ class Killed(Exception):
     """Stands for a kill inside a test's own process."""
 
 
-@pytest.mark.parametrize("kill_at", [3, 7])
-def test_resumed_joint_run_equals_uninterrupted_run_bit_for_bit(world: Path, write_joint: Write, kill_at: int) -> None:
+def test_resumed_joint_run_equals_uninterrupted_run_bit_for_bit(world: Path, write_joint: Write) -> None:
     recipe = write_joint(joint=f"of_first = 6\n{REFRESHED}")
     train(recipe, out=world / "whole", progress=False)
 
     def kill(stage: str, done: int, total: int | None) -> None:
-        if stage.startswith("training") and done == kill_at:
+        if stage.startswith("training") and done == 7:
             raise Killed
 
     with pytest.raises(Killed):
@@ -240,6 +240,7 @@ def test_closed_book_reads_nothing_and_moves_the_reader_alone(world: Path, write
         ([], "loss = { marginal = 0.0, relevance = 0.0 }", "nothing would be learned"),
         ([('measure = "pseudo_recall@5"', 'measure = "strict_recall@5"')], "", "measure must here be"),
         ([("warmup = 2", "warmup = 2\nchunk = 2")], "", "chunk does not go with"),
+        ([("warmup = 2", "warmup = 2\npool_passages = 2")], "", "pool_passages does not go with"),
         ([('[reader]\nstart = "reader"', "")], "", "need each other"),
         ([('start = "reader"', 'start = "nowhere"')], "", "no folder"),
         ([('start = "reader"', 'start = "reader"\nbeam = 3')], "", "did you mean 'beams'"),
@@ -258,12 +259,13 @@ def test_wrong_recipes_end_in_one_clear_line(
         train(recipe, out=world / "run", progress=False)
 
 
-def test_command_line_trains_jointly(world: Path, write_joint: Write) -> None:
+def test_command_line_trains_jointly(world: Path, write_joint: Write, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = write_joint(("steps = 12", "steps = 2"))
-    call = [sys.executable, "-m", "flmr", "train", str(recipe), "--out", str(world / "run"), "--json"]
-    done = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["measure"] == "pseudo_recall@5"
+    assert main(["train", str(recipe), "--out", str(world / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measure"] == "pseudo_recall@5"
+    recipe.write_text(recipe.read_text().replace("passages = 3", "passages = 17"))
+    assert main(["train", str(recipe), "--out", str(world / "other")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: [joint] wants 17 passages a question")
 
 
 def test_questions_without_an_answer_are_counted(world: Path, write_joint: Write) -> None:
