@@ -43,7 +43,7 @@ class Refinement:
     candidates: of each of the two, what they are compared on.  steps, rate: of gradient descent; in one step a row
     moves by `rate` times what candidates are short of, at most twice `rate` for rows of length 1.  mixture: the
     partner's share in the target.  temperature: of both softmaxes, in standard deviations of the candidates' scores.
-    Source: Uzan et al., "Guided Query Refinement", 2025.
+    Source: "Guided Query Refinement", ICLR 2026, arXiv 2510.05038.
     """
 
     candidates: int = 20
