@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--qrels", type=Path)
-    parser.add_argument("--where", default="", help="KEY=VALUE,... of the questions' metadata")
+    parser.add_argument("--where", default="", help="KEY=VALUE|VALUE,... of the questions' metadata")
     parser.add_argument("--by", default="", help="a key of the questions' metadata")
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--grid", choices=("fusion", "feedback", "refinement", "fused", "chosen"), required=True)
@@ -106,7 +106,7 @@ def main() -> None:
     questions = [
         question
         for question in read_questions(options.questions, strict=True)
-        if all(str(question.meta.get(key)) == value for key, value in wanted.items())
+        if all(str(question.meta.get(key)) in value.split("|") for key, value in wanted.items())
     ]
     qrels = read_qrels(options.qrels, strict=True) if options.qrels else qrels_of(questions)
     groups: dict[str, list[Question]] = {}
