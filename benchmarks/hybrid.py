@@ -62,7 +62,7 @@ def refinements(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
 
 def fused(base: Hybrid) -> Iterator[tuple[str, Hybrid]]:
     """Fusion alone."""
-    yield "rows and words, rrf", Hybrid("rrf", 0.5)
+    yield "rows and words, rrf", replace(base, method="rrf")
     yield "rows and words, weighted", base
 
 

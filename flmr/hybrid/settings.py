@@ -28,7 +28,7 @@ class Feedback:
     passages: int = 3
     clusters: int = 24
     rows: int = 10
-    weight: float = 0.5
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("passages", "clusters", "rows"):
@@ -48,7 +48,7 @@ class Refinement:
 
     candidates: int = 20
     steps: int = 5
-    rate: float = 0.1
+    rate: float = 0.05
     mixture: float = 0.5
     temperature: float = 1.0
 
