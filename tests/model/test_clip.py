@@ -16,9 +16,10 @@ from transformers import CLIPConfig, CLIPModel
 
 from flmr import Passage, Query, Retriever, SearchParams, load_encoder
 from flmr.cli import main
-from flmr.errors import CheckpointError, EncoderMismatch, UnreadableImage
+from flmr.errors import CheckpointError, EncoderMismatch, InvalidInput, UnreadableImage
 from flmr.model.clip import load_clip
 from flmr.model.single import SingleVectorEncoder
+from flmr.records import Region
 from flmr.roles import Encoder
 
 PAIRS = Path(__file__).parent / "golden" / "open_clip"  # byte pairs for a tokenizer
@@ -146,6 +147,11 @@ def test_an_unreadable_picture_names_its_record(encoder: Any, tmp_path: Path) ->
         encoder.encode_queries([Query(image=tmp_path / "none.png", id="q")])
     with pytest.raises(UnreadableImage, match="passage 'p'"):
         encoder.encode_passages([Passage("p", image=tmp_path / "none.png")])
+
+
+def test_regions_are_refused_by_name(encoder: Any, pictures: list[Path]) -> None:
+    with pytest.raises(InvalidInput, match=r"query 'q' names regions; .* makes one vector of a picture"):
+        encoder.encode_queries([Query(image=pictures[0], regions=(Region(0, 0, 0.5, 1),), id="q")])
 
 
 def test_an_index_of_another_clip_refuses_this_one(encoder: Any, folder: Path, tmp_path: Path) -> None:
