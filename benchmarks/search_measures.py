@@ -32,6 +32,7 @@ OPEN_FIGURES: tuple[tuple[str, str, Callable[[Answer], float]], ...] = (
     ("open resident", "MB", lambda answer: answer["open_mb"]),
     ("open growth", "MB", lambda answer: answer["open_mb"] - answer["before_mb"]),
     ("search resident", "MB", lambda answer: answer["searched_mb"]),
+    ("open size", "MB", lambda answer: answer["bytes"] / 1e6),
 )
 
 

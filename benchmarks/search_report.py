@@ -17,6 +17,7 @@ from benchmarks.search_workers import ENGINES, OURS, ROOT
 
 Record = dict[str, str]
 
+SAMPLED = " + sample"
 AXES = {"median": "ms a query (median)", "cpu_ms": "ms of the core a query"}
 
 
@@ -32,10 +33,12 @@ def draw(rows: Path, figure: Path, by: str = "median") -> None:
     from matplotlib import pyplot
 
     found = [row for row in read(rows) if row["work"] == "search" and row["threads"] == "1" and row["recall"]]
-    panels = sorted({_panel(row) for row in found}, key=lambda panel: (_size(found, panel), panel[1], int(panel[2])))
+    engines = {_panel(row): {other["engine"] for other in found if _panel(other) == _panel(row)} for row in found}
+    shown = [panel for panel, names in engines.items() if len(names) > 1]  # one alone is a line in the table
+    panels = sorted(shown, key=lambda panel: (_size(found, panel), panel[1], int(panel[2])))
     if not panels:
         return
-    columns = min(4, len(panels))
+    columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
     plot, axes = pyplot.subplots(lines, columns, figsize=(4.4 * columns, 3.9 * lines), squeeze=False)
     for axis in axes.flat[len(panels) :]:
@@ -57,6 +60,8 @@ def draw(rows: Path, figure: Path, by: str = "median") -> None:
 
 
 def _draw_panel(axis: Any, rows: Sequence[Record], by: str) -> None:
+    from matplotlib.ticker import FormatStrFormatter, NullFormatter
+
     name, _, k = _panel(rows[0])
     axis.set_title(f"{name}: {int(rows[0]['documents']):,} documents, {rows[0]['query_rows']} query rows", fontsize=9)
     colours = _colours()
@@ -69,7 +74,8 @@ def _draw_panel(axis: Any, rows: Sequence[Record], by: str) -> None:
         most = [float(row["most"]) - at for at, row in zip(middle, own, strict=True)]
         spreads = [least, most] if by == "median" else None
         ours = engine in OURS
-        style = {"color": colours[engine], "linewidth": 1.8 if ours else 1.0, "linestyle": "-" if ours else "--"}
+        line = "--" if not ours else "-" if engine.endswith(SAMPLED) else ":"
+        style = {"color": colours[engine], "linewidth": 1.8 if ours else 1.0, "linestyle": line}
         bars = axis.errorbar(middle, recalls, xerr=spreads, marker=".", markersize=4, label=engine, **style)
         default = [at for at, row in enumerate(own) if row["setting"] == "default"]
         axis.plot(
@@ -80,6 +86,8 @@ def _draw_panel(axis: Any, rows: Sequence[Record], by: str) -> None:
             color=bars[0].get_color(),
         )
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(AXES[by], fontsize=8)
     axis.set_ylabel(f"recall@{k}", fontsize=8)
     axis.set_ylim(0, 1.02)
@@ -87,11 +95,13 @@ def _draw_panel(axis: Any, rows: Sequence[Record], by: str) -> None:
 
 
 def _colours() -> dict[str, Any]:
-    """Ours from yellow to red, the others as they come."""
+    """Ours from yellow to red, the same where it was shown a sample; the others as they come."""
     from matplotlib import colormaps
 
     others = [name for name in ENGINES if name not in OURS]
-    warm = {name: colormaps["YlOrRd"](0.35 + 0.6 * place / len(OURS)) for place, name in enumerate(OURS)}
+    kinds = list(dict.fromkeys(name.removesuffix(SAMPLED) for name in OURS))
+    hue = {kind: colormaps["YlOrRd"](0.35 + 0.65 * place / len(kinds)) for place, kind in enumerate(kinds)}
+    warm = {name: hue[name.removesuffix(SAMPLED)] for name in OURS}
     cold = ("tab:blue", "tab:green", "tab:purple", "tab:cyan", "tab:gray", "black", "tab:brown")
     return warm | dict(zip(others, cold, strict=True))
 

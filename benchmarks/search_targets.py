@@ -141,8 +141,9 @@ def _newest(rows: Sequence[Record], asked: Mapping[str, str], having: str = "med
 
 
 def _index_mb(rows: Sequence[Record], target: Target, engine: str) -> float:
-    row = _newest(rows, {"engine": engine, "set": target.set, "work": "size"})
-    return float(row["median"]) * float(row["vectors"]) / 1e6 if row else float("nan")
+    row = _newest(rows, {"engine": engine, "set": target.set, "work": "open size"})
+    assert row is not None  # written with `search resident`
+    return float(row["median"])
 
 
 def _recalled(value: float | None, before: str = " at ") -> str:

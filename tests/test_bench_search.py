@@ -126,7 +126,7 @@ def test_quick_run_writes_a_row_with_its_birthplace_for_every_figure(tmp_path: P
     assert all(float(row["least"]) <= float(row["median"]) <= float(row["most"]) for row in rows)
     works = {row["work"] for row in rows if row["engine"] == "flmr 4-bit"}
     wanted = {"build wall", "build cpu", "build peak", "size", "open", "first query", "open resident", "open growth"}
-    wanted |= {"search resident"}
+    wanted |= {"search resident", "open size"}
     assert works == wanted | {"search", "batch", "add 200", "delete 200"}
     exact = [row for row in rows if row["engine"] == "flmr float16" and row["work"] in ("search", "batch")]
     assert len(exact) == 6

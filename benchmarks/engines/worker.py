@@ -53,7 +53,7 @@ class Worker:
         self._engine.build(self._data)
         wall, cpu = time.perf_counter() - wall, _cpu_s() - cpu
         peak = memory_mb("VmHWM")
-        size = sum(path.stat().st_size for path in self._index.rglob("*") if path.is_file())
+        size = self._size()
         return {"wall_s": wall, "cpu_s": cpu, "before_mb": before, "peak_mb": peak, "bytes": size}
 
     def open(self, queries: str | None = None, count: int = 1, k: int = 10) -> Answer:
@@ -69,8 +69,11 @@ class Worker:
             answer["first_query_s"] = time.perf_counter() - began
             for query_QD in queries_BQD[1:]:
                 self._engine.search(query_QD[None], k, **parameters)
-            answer["searched_mb"] = memory_mb("VmRSS")
+            answer |= {"searched_mb": memory_mb("VmRSS"), "bytes": self._size()}
         return answer
+
+    def _size(self) -> int:
+        return sum(path.stat().st_size for path in self._index.rglob("*") if path.is_file())
 
     def search(self, queries: str, first: int, count: int, k: int, parameters: dict[str, Any], warm: int) -> Answer:
         """Ask one query after the other; milliseconds of each, and the processor's milliseconds a query."""
