@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 import time
@@ -26,11 +27,13 @@ def run_many(
     Returns how many there were of each outcome, `attempts`, `seconds` and `failures`, each a sentence.
     """
     began = time.monotonic()
+    until = math.inf if seconds is None else began + seconds
     outcomes: Counter[str] = Counter()
     failures: list[str] = []
     number = 0
-    while (count is None or number < count) and (seconds is None or time.monotonic() - began < seconds):
-        number = _batch(start, number, min(batch, count - number) if count else batch, outcomes, failures)
+    while (count is None or number < count) and time.monotonic() < until:
+        size = min(batch, count - number) if count else batch
+        number = _batch(start, number, size, until, outcomes, failures)
         if len(failures) >= ENOUGH:
             break
     return {
@@ -41,28 +44,32 @@ def run_many(
     }
 
 
-def _batch(start: Callable[[], Attempt], first: int, size: int, outcomes: Counter[str], failures: list[str]) -> int:
-    """Some attempts in one child; returns the number of the next one."""
+def _batch(
+    start: Callable[[], Attempt], first: int, size: int, until: float, outcomes: Counter[str], failures: list[str]
+) -> int:
+    """Some attempts in one child, at least one and none begun after `until`; returns the number of the next one."""
     place = mmap.mmap(-1, 8)  # shared with the child: the attempt it is at
 
     def work() -> list[Any]:
         counted, wrong = Counter[str](), []
         attempt = start()
-        for number in range(first, first + size):
+        done = first
+        while done == first or (done < first + size and time.monotonic() < until):
+            number, done = done, done + 1
             place[:] = struct.pack("<q", number)
             outcome, trouble = attempt(number)
             counted[outcome] += 1
             if trouble:
                 wrong.append(f"attempt {number}: {trouble}")
-        return [dict(counted), wrong]
+        return [dict(counted), wrong, done]
 
     place[:] = struct.pack("<q", first)
     ended = Child(work).wait(STUCK_S, progress=lambda: place[:])
     if ended.sound:
-        counted, wrong = ended.value
+        counted, wrong, done = ended.value
         outcomes.update(counted)
         failures.extend(wrong)
-        return first + size
+        return int(done)
     reached = int(struct.unpack("<q", place[:])[0])
     outcomes["ended the process"] += 1
     failures.append(f"attempt {reached}: the process {ended.why}")

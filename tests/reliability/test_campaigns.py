@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from reliability import memory
+from reliability.attempts import BATCH
 from reliability.readers import THREADS
 from reliability.samples import codes_only, compressed
 
@@ -111,6 +112,12 @@ print(json.dumps(attempts.run_many(start, count=8)))
     aborted, hung = figures["failures"]
     assert aborted == "attempt 3: the process was killed by signal 6 (SIGABRT)"
     assert hung.startswith("attempt 6: the process hung for ")
+
+
+def test_a_campaign_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    """In the middle of a batch, which on a busy machine may take many times as long."""
+    figures = run_campaign("damage", "--seconds", 0.2, folder=tmp_path)
+    assert 0 < figures["attempts"] < BATCH
 
 
 @pytest.mark.parametrize("arguments", [["kills"], ["nothing", "--count", "1"]])
