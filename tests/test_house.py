@@ -40,3 +40,10 @@ def test_package_never_loads_pickle_or_evaluates_text() -> None:
         assert "import pickle" not in text, path
         for call in re.finditer(r"torch\.load\((.*)", text):
             assert "weights_only=True" in text[call.start() : call.start() + 200], path
+
+
+def test_commands_of_figures_name_no_folder_of_one_machine() -> None:
+    absolute = re.compile(r"(?:^|[\s\",=])(/(?:tmp|home|root|work|var|mnt|data)/[^\s\",]*)")
+    for path in (ROOT / "benchmarks" / "results").iterdir():
+        found = absolute.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.name} names {found[1] if found else ''}: give paths from the repository's root"
