@@ -213,6 +213,25 @@ def merge(path: IndexPath, as_json: AsJson = False) -> None:
     _done(as_json, result, lambda: show_facts(console(), result))
 
 
+@app.command()
+def calibrate(
+    path: IndexPath,
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help="as they will be asked: JSONL or Parquet")],
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="where their relative image paths start")] = None,
+    encoder: EncoderName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an index 16 of these questions: then it finds the same and looks at far fewer passages."""
+    from flmr.data import read_questions
+    from flmr.show import console, show_facts
+
+    with _open(path, encoder) as retriever:
+        asked = [question.query for question in read_questions(questions, strict=True, image_folder=images)]
+        retriever.calibrate(asked, progress=True)
+        result = {"questions": len(asked), "kept": retriever.index.info()["sample_queries"]}
+    _done(as_json, result, lambda: show_facts(console(), result))
+
+
 @app.command("import")
 def import_(
     source: Annotated[

@@ -22,7 +22,7 @@ from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, Unreadable
 from flmr.hybrid import Hybrid, HybridSearcher
 from flmr.index import Index, SearchParams
 from flmr.index.manifest import holds_index
-from flmr.index.sample import SAMPLE_QUERIES
+from flmr.index.sample import SAMPLE_QUERIES, spread
 from flmr.index.settings import SCAN_VECTORS
 from flmr.journal import Journal, journal_folder
 from flmr.progress import reporting
@@ -160,11 +160,11 @@ class Retriever:
     def calibrate(self, sample_queries: Sequence[Query | str], *, progress: Progress = False) -> None:
         """Let the index measure with these queries how many passages a search has to look at, and commit that.
 
-        sample_queries: 16 or more, as they will be asked; the rows of 16 of them are kept.  Searches for queries like
-        them look at a few hundred passages in place of thousands; scores stay the same (`Index.calibrate`).
+        sample_queries: 16 or more, as they will be asked, of which 16, evenly spread, are encoded and kept.  Searches
+        for queries like them look at a few hundred passages in place of thousands; scores stay the same.
         Raises InvalidInput, UnreadableImage naming the query, IndexLocked; then the index is as it was.
         """
-        self.index.calibrate(self.encode(_as_queries(sample_queries)), progress=progress)
+        self.index.calibrate(self.encode(spread(_as_queries(sample_queries))), progress=progress)
 
     def search(
         self,
@@ -474,7 +474,7 @@ class _Sample:
     def rows(self) -> MultiVectors | None:
         """The rows of the queries; None where there are none, or a search will look at everything."""
         if self._given is not None:
-            return self._encoder.encode_queries(self._given)
+            return self._encoder.encode_queries(spread(self._given))
         if self._vectors <= SCAN_VECTORS or not self._texts:
             return None
         try:

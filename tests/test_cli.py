@@ -221,6 +221,15 @@ def test_add_update_delete_and_merge(copied: Path, ask: Ask, tmp_path: Path) -> 
         assert sorted(index.ids()) == ["leaf", "rose", "snow"]
 
 
+def test_an_index_is_shown_questions(copied: Path, ask: Ask, mistake: Callable[..., str], tmp_path: Path) -> None:
+    write_lines(tmp_path / "asked.jsonl", [{"id": f"q{i}", "text": f"what is red and {i}"} for i in range(40)])
+    assert ask("calibrate", copied, tmp_path / "asked.jsonl") == {"questions": 40, "kept": 16}
+    assert ask("info", copied)["sample_queries"] == 16 and ask("verify", copied)["problems"] == []
+    (tmp_path / "none.jsonl").write_text("")
+    assert "there is no sample query" in mistake("calibrate", copied, tmp_path / "none.jsonl")
+    assert "asked.parquet" in mistake("calibrate", copied, tmp_path / "asked.parquet")
+
+
 def test_verify_finds_a_damaged_file_and_exits_1(copied: Path, ask: Ask) -> None:
     largest = max((p for p in copied.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     content = bytearray(largest.read_bytes())
@@ -465,8 +474,8 @@ def test_process_exit_codes_and_streams(kb: Path) -> None:
 def test_help_is_instant_and_names_every_verb() -> None:
     done = run_flmr(["--help"])
     assert done.returncode == 0
-    verbs = ("demo", "sample", "index", "add", "delete", "merge", "info", "verify", "search", "explain", "evaluate")
-    assert all(f" {verb} " in done.stdout for verb in (*verbs, "train"))
+    verbs = ("demo", "sample", "index", "add", "delete", "merge", "calibrate", "info", "verify", "search", "explain")
+    assert all(f" {verb} " in done.stdout for verb in (*verbs, "evaluate", "train"))
     code = "import sys, flmr.cli; print(sorted(sys.modules.keys() & {'numpy', 'torch', 'pyarrow', 'PIL'}))"
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert heavy.stdout.strip() == "[]", f"flmr.cli imports {heavy.stdout} at the top"

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from flmr.index.store import Storage, file_size, map_array
 from flmr.ops.assign import round_rows
 from flmr.ops.coded import merge_rows
 
+Item = TypeVar("Item")
 SAMPLE_QUERIES = 16  # with 8 a twentieth more candidates are needed, with 64 no fewer
 OWN_ROWS = 32
 LEAST_LOST = 0.01  # about what rounding to bytes may hide
@@ -75,18 +77,24 @@ class Sample:
         return max(0.0, float((sum_D * usual_D).sum() / np.square(usual_D).sum()))
 
 
+def spread(queries: Sequence[Item]) -> list[Item]:
+    """At most 16 of them, evenly spread over their order: those of which a sample is made."""
+    count = min(SAMPLE_QUERIES, len(queries))
+    return [queries[i * len(queries) // count] for i in range(count)]
+
+
 def make_sample(queries: Sequence[np.ndarray]) -> Sample:
     """A sample of at most 16 of these queries, (Q, D) float32 each, evenly spread over their order.
 
     Raises InvalidInput where none of them has a length.
     """
-    count = min(SAMPLE_QUERIES, len(queries))
-    chosen = [queries[i * len(queries) // count] for i in range(count)]
     scaled = []
-    for query_QD in chosen:
+    for query_QD in spread(queries):
         length = float(np.linalg.norm(query_QD.astype(np.float64), axis=1).sum())
         if length > 0:
             scaled.append(merge_rows((query_QD.astype(np.float64) / length).astype(np.float32)))
+    if not queries:
+        raise InvalidInput("there is no sample query: give 16 or more, or none at all")
     if not scaled or not np.any(sum(rows.sum(axis=0) for rows in scaled)):
         raise InvalidInput("sample queries must not be zeros or cancel each other out: give real ones, or none")
     rows_TD, scales_T = round_rows(np.concatenate(scaled))

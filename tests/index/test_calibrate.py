@@ -164,7 +164,7 @@ def test_a_sample_is_sixteen_queries_spread_over_those_given() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ([], "cancel"),
+        ([], "no sample query"),
         ([np.zeros((2, DIM), np.float32)], "cancel"),
         ([np.ones((2, 5), np.float32)], "D=5"),
         ([np.full((2, DIM), np.nan, np.float32)], "NaN"),
