@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--grid", choices=("fusion", "feedback", "refinement", "fused", "chosen"), required=True)
     parser.add_argument("--weight", type=float, default=Hybrid.weight)
+    parser.add_argument("--scale", default=Hybrid.scale)
     parser.add_argument("--measures", default="nDCG@10,set_recall@5,set_recall@100")
     parser.add_argument("--rows", type=Path, help="the questions' rows, by `benchmarks.hybrid_minilm questions`")
     parser.add_argument("--out", type=Path)
@@ -130,7 +131,7 @@ def main() -> None:
             sys.stdout.write(f"{1000 * (time.perf_counter() - started) / len(asked):.0f} ms a question\n")
             return {q.id: [(hit.id, hit.score) for hit in hits] for q, hits in zip(asked, found, strict=True)}
 
-        base = Hybrid(weight=options.weight)
+        base = Hybrid(weight=options.weight, scale=options.scale)
         own, words = run_of(ROWS), run_of(WORDS)
         table.add("rows", own)
         table.add("words", words)
