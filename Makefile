@@ -63,7 +63,7 @@ comma := ,
 UNDER = PYTHONSAFEPATH=1 PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests
 ASAN = $(call UNDER,build/asan) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)"
-TSAN = $(call UNDER,build/tsan) TSAN_OPTIONS=exitcode=66 \
+TSAN = $(call UNDER,build/tsan) TSAN_OPTIONS=exitcode=66:die_after_fork=0 \
 	LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)"
 CMAKE = $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
 define build
