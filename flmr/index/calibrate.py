@@ -38,7 +38,7 @@ def measure_gains(view: View, sample: Sample, *, threads: int | None = None) -> 
     """
     sums_2N = np.zeros((2, len(view.segment)))
     for query_QD in sample.queries:
-        sums_2N += np.array(_gained(view, Query(query_QD, threads)))
+        sums_2N += _gained(*_parts_of(view, Query(query_QD, threads)))
     return (sums_2N / len(sample.queries)).astype(np.float32)
 
 
@@ -72,14 +72,17 @@ def measure_plan(
     )
 
 
-def _gained(view: View, query: Query) -> tuple[np.ndarray, np.ndarray]:
-    """What estimates are above products with means, and above these and rough scores together."""
+def _parts_of(view: View, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Products with means, MaxSim with centroids and estimates of all items: (N,) float32 each."""
     part = Part(view, None)
-    estimates_N = query.estimate(part).scores.astype(np.float64)
-    means_N = query.means(part).astype(np.float64)
+    return query.means(part), query.codes(part), query.estimate(part).scores
+
+
+def _gained(means_N: np.ndarray, codes_N: np.ndarray, estimates_N: np.ndarray) -> np.ndarray:
+    """What estimates are above products with means, and above these and MaxSim with centroids: (2, N) float64."""
     filled_N = np.isfinite(estimates_N)
-    by_means_N = np.where(filled_N, estimates_N - means_N, 0)
-    return by_means_N, np.where(filled_N, by_means_N - query.codes(part), 0)
+    by_means_N = np.where(filled_N, estimates_N.astype(np.float64) - means_N.astype(np.float64), 0)
+    return np.stack([by_means_N, np.where(filled_N, by_means_N - codes_N, 0)])
 
 
 def _scores(view: View, query_QD: np.ndarray, sample: Sample | None, threads: int | None) -> np.ndarray:
@@ -87,14 +90,13 @@ def _scores(view: View, query_QD: np.ndarray, sample: Sample | None, threads: in
 
     A sample query must not profit from what it has taught itself: its own share is taken out of the gains.
     """
-    part = Part(view, None)
     query = Query(query_QD, threads)
-    estimates_N = query.estimate(part).scores
     if sample is None or view.gains_2N is None:
-        return np.stack([query.by_means(part).scores, query.rough(part).scores, estimates_N])
+        part = Part(view, None)
+        return np.stack([score(part).scores for score in (query.by_means, query.rough, query.estimate)])
+    means_N, codes_N, estimates_N = _parts_of(view, query)
     others = len(sample.queries) - 1
-    means_N, codes_N = query.means(part), query.codes(part)
-    own_2N = np.array(_gained(view, query))
+    own_2N = _gained(means_N, codes_N, estimates_N)
     gains_2N = ((others + 1) * view.gains_2N.astype(np.float64) - own_2N) / others
     return np.stack([means_N + gains_2N[0], means_N + codes_N + gains_2N[1], estimates_N]).astype(np.float32)
 
