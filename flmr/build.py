@@ -72,7 +72,8 @@ class IndexRecipe:
     The passages come from a file, or from a `split` of a published `task` whose files lie in the folder `root`.
     encoder is a name that `flmr.load_encoder` knows; checkpoint is a folder, relative to the recipe; at most one of
     them is given.  images: where relative image paths of the passages start, by default their file's folder.
-    pool: one row is stored for every 2, 3, ... of a passage.
+    pool: one row is stored for every 2, 3, ... of a passage.  pool_visual: one is asked with for every 2, 3, ... of a
+    question's pictures, whenever the index is opened.
     """
 
     passages: Path | None = None
@@ -86,6 +87,7 @@ class IndexRecipe:
     batch_size: int = DEFAULT_BATCH
     keep_vectors: bool = False
     pool: int = 1
+    pool_visual: int = 1
     seed: int = 0
     evaluate: dict[str, QuestionSet] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ from flmr.index import Index, Searcher
 from flmr.index.manifest import holds_index
 from flmr.progress import reporting
 from flmr.records import ImageSource, Passage
+from flmr.retriever import record_of
 
 if TYPE_CHECKING:
     from flmr.model.encoder import FLMREncoder
@@ -103,7 +104,7 @@ def index_custom_collection(
             passages=(_passage(place, document) for place, document in enumerate(documents)),
             nbits=nbits,
             overwrite=overwrite,
-            encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
+            encoder=record_of(encoder),
             progress=report,
         ).close()
     return str(path)

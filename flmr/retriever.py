@@ -125,7 +125,7 @@ class Retriever:
                     sample_queries=sample.rows,
                     overwrite=overwrite,
                     resume=True,
-                    encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
+                    encoder=record_of(encoder),
                     recipe=recipe,
                     progress=report,
                 )
@@ -136,11 +136,13 @@ class Retriever:
     def open(cls, path: str | Path, encoder: Encoder | str | Path | None = None) -> Retriever:
         """Open an index; without an encoder the one that the index names is loaded when it is first needed.
 
+        An encoder that is loaded here, the index's own or one that is named, pools the rows of questions' pictures as
+        the index was built with; one that is brought loaded keeps its own setting.
         Raises NotAnIndex, and EncoderMismatch where the encoder is not the one that built the index.
         """
         index = Index.open(path)
         try:
-            return cls(index, None if encoder is None else _loaded(encoder))
+            return cls(index, None if encoder is None else _loaded(encoder, index.encoder))
         except BaseException:
             index.close()
             raise
@@ -152,7 +154,7 @@ class Retriever:
             recorded = self.index.encoder
             if not recorded or not recorded.get("name"):
                 raise InvalidInput("the index records no encoder; open it with the one that made its vectors")
-            encoder = _loaded(recorded["name"])
+            encoder = _loaded(recorded["name"], recorded)
             check_encoder(self.index, encoder)
             self._encoder = encoder
         return self._encoder
@@ -384,10 +386,13 @@ def build_from_recipe(
     progress: Progress = False,
 ) -> Retriever:
     """`Retriever.build` with the settings of a recipe, which the index keeps in its manifest."""
+    encoder: Encoder | str = recipe.encoder_name
+    if recipe.pool_visual != 1:
+        encoder = _loaded(encoder, {"pool_visual": recipe.pool_visual})
     return Retriever.build(
         recipe.source,
         path,
-        recipe.encoder_name,
+        encoder,
         nbits=recipe.nbits,
         batch_size=recipe.batch_size,
         keep_vectors=recipe.keep_vectors,
@@ -420,11 +425,19 @@ def check_encoder(index: Index, encoder: Encoder) -> None:
     )
 
 
-def _loaded(encoder: Encoder | str | Path) -> Encoder:
+def record_of(encoder: Encoder) -> dict[str, Any]:
+    """What an index keeps of its encoder: what it is found by, checked by, and how it asks where that is a choice."""
+    record = {"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim}
+    pool_visual = getattr(encoder, "pool_visual", 1)
+    return {**record, "pool_visual": pool_visual} if pool_visual > 1 else record
+
+
+def _loaded(encoder: Encoder | str | Path, recorded: Mapping[str, Any] | None = None) -> Encoder:
+    """The encoder itself, or the one of this name, asking as the index has recorded."""
     if isinstance(encoder, str | Path):
         from flmr.model import load_encoder  # torch is needed only here
 
-        return load_encoder(encoder)
+        return load_encoder(encoder, pool_visual=(recorded or {}).get("pool_visual", 1))
     return encoder
 
 

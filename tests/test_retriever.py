@@ -25,6 +25,7 @@ from flmr.errors import (
     UnreadableImage,
 )
 from flmr.index import Index, SearchParams
+from flmr.model import load_encoder
 from flmr.records import MultiVectors, Passage, Query, Question
 from flmr.retriever import Retriever, build_from_recipe
 
@@ -379,6 +380,29 @@ def test_recipe_is_kept_in_the_index(tmp_path: Path, tiny_checkpoint: Path) -> N
         assert retriever.index.encoder["fingerprint"] == retriever.encoder.fingerprint
     with Retriever.open(tmp_path / "kb") as opened:
         assert opened.search("a b", 1)[0][0].id == "a"
+
+
+def test_an_index_asks_with_as_many_rows_of_a_picture_whenever_it_is_opened(
+    tmp_path: Path,
+    pictures: Path,
+    tiny_checkpoint: Path,  # noqa: F811
+) -> None:
+    write_passages(tmp_path / "p.jsonl", [{"id": "a", "text": "a b c"}, {"id": "b", "text": "red"}])
+    asked = [Query("a b", pictures / "red.png")]
+    rows = load_encoder(tiny_checkpoint).encode_queries(asked)
+    recipe = IndexRecipe(tmp_path / "p.jsonl", checkpoint=tiny_checkpoint, pool_visual=5)
+    with build_from_recipe(recipe, tmp_path / "kb") as built:
+        pooled, hits = built.encode(asked), built.search(asked)
+        assert built.index.encoder is not None and built.index.encoder["pool_visual"] == 5
+        visual = 4 + 16  # prefix rows and patches
+        assert len(pooled.vectors) == len(rows.vectors) - visual + visual // 5
+    for encoder in (None, tiny_checkpoint):
+        with Retriever.open(tmp_path / "kb", encoder) as opened:
+            assert np.array_equal(opened.encode(asked).vectors, pooled.vectors) and opened.search(asked) == hits
+    with Retriever.open(tmp_path / "kb", load_encoder(tiny_checkpoint)) as opened:  # its own setting
+        assert np.array_equal(opened.encode(asked).vectors, rows.vectors)
+    with Retriever.build(tmp_path / "p.jsonl", tmp_path / "plain", tiny_checkpoint, progress=False) as plain:
+        assert plain.index.encoder is not None and set(plain.index.encoder) == {"name", "fingerprint", "dim"}
 
 
 def test_first_words_of_passages_stand_in_for_questions_where_an_index_is_large(

@@ -22,7 +22,7 @@ from flmr.model.flmr.checkpoint import canonical_state, digest_of
 from flmr.model.flmr.config import own_fields
 from flmr.model.flmr.tokenizers import Tokens
 from flmr.model.image_processor import crop, patch_regions, preprocess
-from flmr.ops.pool import group
+from flmr.ops.pool import STRETCH, group
 from flmr.records import ImageSource, MultiVectors, Passage, Query, Region, Row
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class FLMREncoder:
         default_instructions: Mapping[str, str] = DEFAULT_INSTRUCTIONS,
         pool_visual: int = 1,
     ) -> None:
-        if batch_size < 1 or pool_visual < 1:
-            raise InvalidInput(f"batch_size ({batch_size}) and pool_visual ({pool_visual}) must be at least 1")
+        if batch_size < 1:
+            raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
         self.name, self.batch_size, self.pool_visual = name, batch_size, pool_visual
         self.query_tokenizer, self.context_tokenizer = query_tokenizer, context_tokenizer
         self.default_instructions = dict(default_instructions)
@@ -70,6 +70,7 @@ class FLMREncoder:
         self.encodes_images = bool(
             self.config.use_vision_encoder and self.config.context_concat_output_from_vision_encoder
         )
+        self._check_pooling()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -185,6 +186,17 @@ class FLMREncoder:
         text = ids_BL.shape[1] if self.config.query_concat_output_from_text_encoder else 0
         visual = 0 if pixels is None or self.config.single_vector else output.query_mask.shape[1] - text
         return _kept_rows(output.late_interaction_output, output.query_mask), visual
+
+    def _check_pooling(self) -> None:
+        """Raise InvalidInput unless rows of pictures can be pooled as is wanted."""
+        factor = self.pool_visual
+        if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= STRETCH:
+            raise InvalidInput(f"pool_visual must be a whole number from 1 to {STRETCH:,}, not {factor!r}")
+        if factor > 1 and (self.config.single_vector or not self._reads_images):
+            makes = (
+                "makes one vector of a query" if self.config.single_vector else "makes no rows of a query's pictures"
+            )
+            raise InvalidInput(f"encoder {self.name!r} {makes}, so there are no rows to pool; leave pool_visual out")
 
     def _pooled(self, rows_nD: np.ndarray, visual: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows with the `visual` last ones replaced by sums of clusters, and the cluster of each of those.

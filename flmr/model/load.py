@@ -9,19 +9,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flmr.errors import CheckpointError, NotAvailable
+from flmr.errors import CheckpointError, InvalidInput, NotAvailable
 from flmr.model.hub import checkpoint_folder
 from flmr.roles import Encoder
 
 BUNDLED = "bundled"
 
 
-def load_encoder(name_or_path: str | Path, *, device: str | None = None, batch_size: int = 32) -> Encoder:
+def load_encoder(
+    name_or_path: str | Path, *, device: str | None = None, batch_size: int = 32, pool_visual: int = 1
+) -> Encoder:
     """The encoder of a checkpoint folder (FLMR, colbert-ai, CLIP or open_clip), of a hub name, or "bundled".
 
-    device: "cpu", "cuda", ...; by default a GPU where there is one.  What is local is loaded without any attempt on the
-    network.  Raises NotAvailable where it is neither local nor reachable, CheckpointError where it is in
-    no known layout or not a whole one.
+    device: "cpu", "cuda", ...; by default a GPU where there is one.  pool_visual: of so many rows of a query's pictures
+    one is made; passages stay as they are, so that one index answers with and without.
+    What is local is loaded without any attempt on the network.  Raises NotAvailable where it is neither local nor
+    reachable, CheckpointError where it is in no known layout or not a whole one, InvalidInput where there are no
+    rows of pictures to pool.
     """
     name, folder = _find(name_or_path)
     layout = _layout(folder)
@@ -30,12 +34,16 @@ def load_encoder(name_or_path: str | Path, *, device: str | None = None, batch_s
         from flmr.model.encoder import FLMREncoder
         from flmr.model.flmr import load_checkpoint
 
-        return FLMREncoder(*load_checkpoint(folder), **options)
+        return FLMREncoder(*load_checkpoint(folder), **options, pool_visual=pool_visual)
     if layout in ("clip", "open_clip"):
         from flmr.model.clip import load_clip
         from flmr.model.open_clip import load_open_clip
         from flmr.model.single import SingleVectorEncoder
 
+        if pool_visual != 1:
+            raise InvalidInput(
+                f"encoder {name!r} makes one vector of a query, so there are no rows to pool; leave pool_visual out"
+            )
         return SingleVectorEncoder(load_clip(folder) if layout == "clip" else load_open_clip(folder), **options)
     raise CheckpointError(
         f"{str(folder)!r} holds {layout}; checkpoints in the published FLMR layout are read (config.json with "

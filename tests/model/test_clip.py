@@ -154,6 +154,11 @@ def test_regions_are_refused_by_name(encoder: Any, pictures: list[Path]) -> None
         encoder.encode_queries([Query(image=pictures[0], regions=(Region(0, 0, 0.5, 1),), id="q")])
 
 
+def test_one_vector_cannot_be_pooled(checkpoint: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"makes one vector of a query.*leave pool_visual out"):
+        load_encoder(checkpoint, device="cpu", pool_visual=2)
+
+
 def test_an_index_of_another_clip_refuses_this_one(encoder: Any, folder: Path, tmp_path: Path) -> None:
     Retriever.build([Passage("a", "bird")], tmp_path / "index", encoder, progress=False).close()
     weights = load_file(folder / "model.safetensors")

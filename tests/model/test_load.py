@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import flmr
-from flmr.errors import CheckpointError, NotAvailable
+from flmr.errors import CheckpointError, InvalidInput, NotAvailable
 from flmr.model import load, load_encoder
 from flmr.model.encoder import FLMREncoder
 from flmr.records import Passage, Query
@@ -48,6 +48,21 @@ def test_a_folder_and_its_copy_have_one_fingerprint(tiny_folder: Path, tmp_path:
     assert isinstance(first, FLMREncoder)
     first.model.save_pretrained(tmp_path / "copy")
     assert load_encoder(str(tmp_path / "copy"), device="cpu").fingerprint == first.fingerprint
+
+
+def test_rows_of_pictures_are_pooled_where_a_query_has_them(tiny_folder: Path, picture: Path, golden: Any) -> None:
+    query = [Query("name a bird", picture)]
+    plain, pooled = (load_encoder(tiny_folder, device="cpu", pool_visual=n) for n in (1, 7))
+    assert len(pooled.encode_queries(query).vectors) == len(plain.encode_queries(query).vectors) - 6
+    assert pooled.fingerprint == plain.fingerprint
+    with pytest.raises(InvalidInput, match=r"makes no rows of a query's pictures.*leave pool_visual out"):
+        load_encoder(golden("text_only").folder, device="cpu", pool_visual=2)
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1.5, True, 1025])
+def test_a_factor_of_pooling_that_is_none_is_refused(tiny_folder: Path, factor: Any) -> None:
+    with pytest.raises(InvalidInput, match="pool_visual must be a whole number from 1 to 1,024"):
+        load_encoder(tiny_folder, device="cpu", pool_visual=factor)
 
 
 @pytest.mark.parametrize("offline", [True, False])

@@ -106,6 +106,11 @@ def test_pooled_visual_rows_keep_the_words_and_the_sum(tiny_parts: Any, tmp_path
     assert pooled.fingerprint == plain.fingerprint
 
 
+def test_where_a_query_is_one_vector_there_are_no_rows_to_pool(tiny_parts: Any) -> None:
+    with pytest.raises(InvalidInput, match="'flmr' makes one vector of a query, so there are no rows to pool"):
+        FLMREncoder(*tiny_parts(single_vector=True), device="cpu", pool_visual=2)
+
+
 def test_passages_with_and_without_pictures_are_searched_and_explained(tiny_parts: Any, tmp_path: Path) -> None:
     encoder = FLMREncoder(*tiny_parts(context_concat_output_from_vision_encoder=True), device="cpu", batch_size=2)
     path = _colourful(tmp_path)
