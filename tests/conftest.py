@@ -1,4 +1,4 @@
-"""What every test may use: the folder of shared data, or a skip with the reason."""
+"""What every test may use: the folder of shared data, or a skip with the reason, and a whole checkpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tiny_checkpoint import write_tiny_checkpoint
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
 settings.load_profile("patient")
@@ -26,3 +27,8 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("shared data not found: set FLMR_SHARED or put it in ../shared")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from task_files import write_m2kr
-from tiny_checkpoint import tiny_checkpoint  # noqa: F401  (a fixture)
 
 from benchmarks.m2kr import PUBLISHED, main
 from flmr.data import TASKS
@@ -20,9 +19,7 @@ def test_every_published_task_is_one_that_can_be_read() -> None:
 
 
 def test_one_command_builds_measures_and_compares(
-    tmp_path: Path,
-    tiny_checkpoint: Path,  # noqa: F811
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for task in ("okvqa", "wit"):
         write_m2kr(tmp_path / "m2kr", task, ["test"])

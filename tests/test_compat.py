@@ -21,7 +21,7 @@ from conftest import ROOT
 from index.interop.folders import coded, write_colbert
 from local_hub import hub  # noqa: F401  (a fixture)
 from PIL import Image
-from tiny_checkpoint import COLOURS, tiny_checkpoint  # noqa: F401  (a fixture)
+from tiny_checkpoint import COLOURS
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, CLIPImageProcessor, get_scheduler
 from typer.testing import CliRunner
 
@@ -91,7 +91,7 @@ def embed(model: Any, tokenizer: Any, *texts: str, **inputs: Any) -> torch.Tenso
 # --- the published scripts ---------------------------------------------------------------------------------------
 
 
-def test_the_published_snippets_index_and_search(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_published_snippets_index_and_search(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, query_tokenizer, context_tokenizer = load(tiny_checkpoint)
     processor = image_processor(tmp_path / "processor", 32)
     path = index(PASSAGE_CONTENTS, model, tmp_path)
@@ -187,7 +187,7 @@ def test_the_published_evaluation_measures_what_our_own_does(tmp_path: Path) -> 
     assert np.mean(recalls["Recall@5"]) > 0.5  # by chance .01
 
 
-def test_the_published_training_snippet_gives_a_loss(tiny_checkpoint: Path) -> None:  # noqa: F811
+def test_the_published_training_snippet_gives_a_loss(tiny_checkpoint: Path) -> None:
     model, query_tokenizer, context_tokenizer = load(tiny_checkpoint)
     Q_encoding = query_tokenizer(["which rose is this: the red", "is this snow: the sky"])
     D_encoding = context_tokenizer(["the rose", "the snow", "the sky", "coal is black"])
@@ -205,10 +205,7 @@ def test_the_published_training_snippet_gives_a_loss(tiny_checkpoint: Path) -> N
     assert res.query_late_interaction_output.shape[0] == 2 and res.context_late_interaction_output.shape[0] == 4
 
 
-def test_published_fine_tuning_lowers_the_loss_and_its_checkpoint_loads(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_published_fine_tuning_lowers_the_loss_and_its_checkpoint_loads(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """Frozen vision tower, four random negatives, AdamW with a linear schedule, each part saved by its own call."""
     model, query_tokenizer, context_tokenizer = load(tiny_checkpoint)
     for tower in (model.query_vision_encoder, model.context_vision_encoder):
@@ -254,7 +251,7 @@ def test_published_fine_tuning_lowers_the_loss_and_its_checkpoint_loads(
     assert torch.equal(embed(again[0], again[1], "a: rose"), embed(model, query_tokenizer, "a: rose"))
 
 
-def test_auto_classes_load_model_config_and_both_tokenizers(tiny_checkpoint: Path) -> None:  # noqa: F811
+def test_auto_classes_load_model_config_and_both_tokenizers(tiny_checkpoint: Path) -> None:
     checkpoint_path = str(tiny_checkpoint)
     trusting = {"trust_remote_code": True}
     query_tokenizer = AutoTokenizer.from_pretrained(checkpoint_path, subfolder="query_tokenizer", **trusting)
@@ -271,8 +268,7 @@ def test_auto_classes_load_model_config_and_both_tokenizers(tiny_checkpoint: Pat
 
 @pytest.mark.skipif(transformers.__version__.startswith("4."), reason="transformers 4 prefers the folder's own code")
 def test_a_folder_that_names_code_of_its_own_is_loaded_by_the_installed_classes(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
+    tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "with_auto_map"
     shutil.copytree(tiny_checkpoint, folder)
@@ -306,10 +302,7 @@ def test_push_to_hub_uploads_the_saved_folder(tiny_checkpoint: Path, hub: Any) -
 # --- collections -------------------------------------------------------------------------------------------------
 
 
-def test_documents_with_images_features_and_texts_share_a_collection(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_documents_with_images_features_and_texts_share_a_collection(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, query_tokenizer, context_tokenizer = load(tiny_checkpoint)
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "picture.png")
     picture = image_processor(tmp_path / "processor", 32)(
@@ -337,7 +330,7 @@ def test_documents_with_images_features_and_texts_share_a_collection(
     assert sorted(doc[0] for doc in found) == [0, 1, 2, 3]
 
 
-def test_a_model_is_left_as_it_was(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_model_is_left_as_it_was(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, *_ = load(tiny_checkpoint)
     model.train()
     model.query_vision_encoder.eval()
@@ -347,16 +340,13 @@ def test_a_model_is_left_as_it_was(tiny_checkpoint: Path, tmp_path: Path) -> Non
     assert model.config.context_concat_output_from_vision_encoder is False
 
 
-def test_documents_are_cut_at_doc_maxlen(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_documents_are_cut_at_doc_maxlen(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = index(["the rose " * 20, "the"], str(tiny_checkpoint), tmp_path, doc_maxlen=12)
     with Index.open(path) as stored:
         assert [len(stored.vectors(name)) for name in "01"] == [12, 4]
 
 
-def test_an_index_that_stands_is_kept_and_replaced_only_on_request(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_an_index_that_stands_is_kept_and_replaced_only_on_request(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model = str(tiny_checkpoint)
     path = index(PASSAGE_CONTENTS, model, tmp_path, overwrite=False)
     assert index(PASSAGE_CONTENTS, model, tmp_path, overwrite=False) == path and len(searcher_of(tmp_path)) == 20
@@ -366,7 +356,7 @@ def test_an_index_that_stands_is_kept_and_replaced_only_on_request(
     assert len(searcher_of(tmp_path)) == 3
 
 
-def test_the_index_opens_with_the_retriever_too(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_index_opens_with_the_retriever_too(tiny_checkpoint: Path, tmp_path: Path) -> None:
     from flmr import Query, Retriever
 
     path = index(PASSAGE_CONTENTS, load(tiny_checkpoint)[0], tmp_path)
@@ -375,10 +365,7 @@ def test_the_index_opens_with_the_retriever_too(tiny_checkpoint: Path, tmp_path:
         assert hit.passage is not None and hit.passage.text == PASSAGE_CONTENTS[int(hit.id)]
 
 
-def test_zero_rows_change_no_score_and_rankings_can_be_listed_and_saved(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_zero_rows_change_no_score_and_rankings_can_be_listed_and_saved(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, query_tokenizer, _ = load(tiny_checkpoint)
     index(PASSAGE_CONTENTS, model, tmp_path)
     rows = embed(model, query_tokenizer, "what is this: the rose", "which: a leaf").detach()
@@ -407,9 +394,7 @@ def test_an_index_with_ids_of_its_own_is_answered_in_them(tmp_path: Path) -> Non
 
 
 def test_nothing_asks_the_network_when_all_is_local(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Any, address: Any) -> None:
         raise AssertionError(f"a connection to {address} was attempted")
@@ -436,22 +421,19 @@ def test_nothing_asks_the_network_when_all_is_local(
     ],
 )
 def test_a_collection_that_cannot_be_indexed_is_explained(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
-    collection: Any,
-    message: str,
+    tiny_checkpoint: Path, tmp_path: Path, collection: Any, message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
         index(collection, str(tiny_checkpoint), tmp_path)
     assert not (tmp_path / "test_experiment").exists()
 
 
-def test_an_unreadable_image_is_named_by_its_place(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_unreadable_image_is_named_by_its_place(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match=r"document 1: image .*missing\.png"):
         index(["a", ("the rose", None, "missing.png")], str(tiny_checkpoint), tmp_path)
 
 
-def test_a_model_that_cannot_index_is_explained(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_model_that_cannot_index_is_explained(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, *_ = load(tiny_checkpoint)
     model.context_tokenizer = None
     with pytest.raises(InvalidInput, match="its query_tokenizer and context_tokenizer"):
@@ -464,7 +446,7 @@ def test_a_model_that_cannot_index_is_explained(tiny_checkpoint: Path, tmp_path:
         index(["a"], str(tiny_checkpoint), tmp_path, nbits=5)
 
 
-def test_queries_that_do_not_fit_are_explained(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_queries_that_do_not_fit_are_explained(tiny_checkpoint: Path, tmp_path: Path) -> None:
     index(["a", "the rose"], str(tiny_checkpoint), tmp_path)
     searcher, rows = searcher_of(tmp_path), torch.ones(2, 3, 16)
     refused = {
@@ -483,10 +465,7 @@ def test_queries_that_do_not_fit_are_explained(tiny_checkpoint: Path, tmp_path: 
     assert search_custom_collection(searcher, {}, rows[:0]).todict() == {}
 
 
-def test_an_index_of_the_published_engine_is_told_how_to_come_over(
-    tiny_checkpoint: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_an_index_of_the_published_engine_is_told_how_to_come_over(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder, stored = tmp_path / "test_experiment" / "indexes" / "test_index.nbits=8", coded(nbits=8)
     folder.parent.mkdir(parents=True)
     write_colbert(folder, stored)
@@ -504,7 +483,7 @@ def test_an_index_of_the_published_engine_is_told_how_to_come_over(
     assert found.todict()[0][0][0] == 5
 
 
-def test_an_index_under_another_name_is_pointed_to(tiny_checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_index_under_another_name_is_pointed_to(tiny_checkpoint: Path, tmp_path: Path) -> None:
     index(["a"], str(tiny_checkpoint), tmp_path)
     with pytest.raises(NotAnIndex, match=r"nbits=2 does not exist.*beside it: test_index\.nbits=8"):
         searcher_of(tmp_path, nbits=2)

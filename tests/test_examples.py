@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from tiny_checkpoint import tiny_checkpoint  # noqa: F401  (a fixture)
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -17,7 +16,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 def test_example_runs_and_is_at_most_60_lines(
     path: Path,
     tmp_path: Path,
-    tiny_checkpoint: Path,  # noqa: F811
+    tiny_checkpoint: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hash_encoder import COLOURS, HashEncoder
 from PIL import Image
-from tiny_checkpoint import tiny_checkpoint  # noqa: F401  (a fixture)
 
 from flmr.build import Account, IndexRecipe, index_recipe
 from flmr.errors import (
@@ -371,7 +370,7 @@ def test_recipe_names_passages_and_encoder_relative_to_itself(tmp_path: Path) ->
         IndexRecipe(tmp_path, encoder="bundled", checkpoint=tmp_path)
 
 
-def test_recipe_is_kept_in_the_index(tmp_path: Path, tiny_checkpoint: Path) -> None:  # noqa: F811
+def test_recipe_is_kept_in_the_index(tmp_path: Path, tiny_checkpoint: Path) -> None:
     write_passages(tmp_path / "p.jsonl", [{"id": "a", "text": "a b c"}])
     recipe = IndexRecipe(tmp_path / "p.jsonl", checkpoint=tiny_checkpoint, nbits=8, pool=2)
     with build_from_recipe(recipe, tmp_path / "kb") as retriever:

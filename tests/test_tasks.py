@@ -6,21 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import flmr
 from hash_encoder import HashEncoder
 from task_files import write_m2kr, write_okvqa, write_text
-from tiny_checkpoint import tiny_checkpoint  # noqa: F401  (a fixture)
 
 from flmr.build import IndexRecipe, QuestionSet
-from flmr.cli import main
 from flmr.data import TaskSplit, find_task
 from flmr.errors import InvalidInput, InvalidRecipe
 from flmr.measure import Options, measure, question_sets
 from flmr.recipe import load_recipe
 from flmr.retriever import Retriever, build_from_recipe
-
-
-def flmr(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -130,10 +125,7 @@ def test_task_without_a_folder_asks_for_it() -> None:
 
 
 def test_command_line_indexes_and_measures_a_task(
-    m2kr: Path,
-    tmp_path: Path,
-    tiny_checkpoint: Path,  # noqa: F811
-    capsys: pytest.CaptureFixture[str],
+    m2kr: Path, tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kb = tmp_path / "kb"
     assert flmr("index", m2kr, "--task", "m2kr/evqa", "--out", kb, "--encoder", tiny_checkpoint) == 0

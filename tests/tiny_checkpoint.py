@@ -1,11 +1,9 @@
-"""A whole PreFLMR checkpoint of random weights, a megabyte small: `from tiny_checkpoint import tiny_checkpoint`."""
+"""A whole PreFLMR checkpoint of random weights, a megabyte small."""
 
 from __future__ import annotations
 
 import string
 from pathlib import Path
-
-import pytest
 
 COLOURS = ("red", "green", "blue", "white", "black")
 WORDS = ("a", "the", "is", "which", "what", "flower", "sky", "leaf", "rose", "snow", "coal", "burns", "cold", *COLOURS)
@@ -42,8 +40,3 @@ def write_tiny_checkpoint(folder: Path, *, seed: int = 0) -> Path:
     )
     save_checkpoint(folder, build_model(config, *tokenizers, seed=seed), *tokenizers)
     return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
