@@ -17,6 +17,13 @@ from flmr.records import MultiVectors, Passage, Query, Region, Row
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 160, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
 GRID = 2  # regions a side
+TEXTS = {  # one for each of them
+    "coal": "coal is black and burns",
+    "leaf": "a leaf is green and flat",
+    "rose": "a rose is a red flower",
+    "sky": "the clear sky is blue",
+    "snow": "fresh snow is white and cold",
+}
 
 
 class HashEncoder:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hash_encoder import HashEncoder
+from hash_encoder import TEXTS, HashEncoder
+from json_lines import write_jsonl
 
 from benchmarks import hybrid
 from flmr.index import Index
@@ -17,13 +17,6 @@ from flmr.records import Passage, Query
 
 pytest.importorskip("bm25s", reason="searching by words needs bm25s")
 
-TEXTS = {
-    "coal": "coal is black and burns",
-    "leaf": "a leaf is green and flat",
-    "rose": "a rose is a red flower",
-    "sky": "the clear sky is blue",
-    "snow": "fresh snow is white and cold",
-}
 QUESTIONS = {"coal": "which is black", "rose": "which flower is red", "sky": "what is blue", "snow": "what is cold"}
 
 
@@ -38,7 +31,7 @@ def arguments(tmp_path: Path) -> list[str]:
         {"id": name, "text": text, "positive_ids": [name], "split": "valid", "kind": str(n % 2)}
         for n, (name, text) in enumerate(QUESTIONS.items())
     ]
-    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_jsonl(tmp_path / "questions.jsonl", lines)
     named = {"questions": "questions.jsonl", "rows": "rows.npz", "out": "out.csv"}
     paths = [part for name, file in named.items() for part in (f"--{name}", str(tmp_path / file))]
     return [str(tmp_path / "kb"), *paths, "--where", "split=valid", "--by", "kind"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hash_encoder import COLOURS, HashEncoder
+from hash_encoder import COLOURS, TEXTS, HashEncoder
 from PIL import Image
 
 from flmr.build import Account, IndexRecipe, index_recipe
@@ -28,13 +28,6 @@ from flmr.model import load_encoder
 from flmr.records import MultiVectors, Passage, Query, Question
 from flmr.retriever import Retriever, build_from_recipe
 
-TEXTS = {
-    "rose": "a rose is a red flower",
-    "sky": "the clear sky is blue",
-    "leaf": "a leaf is green and flat",
-    "snow": "fresh snow is white and cold",
-    "coal": "coal is black and burns",
-}
 PASSAGES = [Passage(name, text, title=name, meta={"length": len(text)}) for name, text in TEXTS.items()]
 
 
@@ -171,7 +164,7 @@ def test_nothing_to_index_is_an_error(tmp_path: Path, encoder: HashEncoder) -> N
 
 
 def test_duplicate_id_leaves_no_index(tmp_path: Path, encoder: HashEncoder) -> None:
-    with pytest.raises(DuplicateId, match="rose"):
+    with pytest.raises(DuplicateId, match="coal"):
         Retriever.build([*PASSAGES, PASSAGES[0]], tmp_path / "kb", encoder)
     with pytest.raises(NotAnIndex):
         Retriever.open(tmp_path / "kb", encoder)
@@ -184,7 +177,7 @@ def test_existing_index_is_not_overwritten_unasked(built: Retriever, tmp_path: P
     assert encoder.passages_encoded == before
     built.close()
     with Retriever.build(PASSAGES[:1], tmp_path / "kb", encoder, overwrite=True) as again:
-        assert again.index.ids() == ["rose"]
+        assert again.index.ids() == ["coal"]
 
 
 class Interrupted(HashEncoder):
@@ -384,7 +377,7 @@ def test_recipe_is_kept_in_the_index(tmp_path: Path, tiny_checkpoint: Path) -> N
 def test_an_index_asks_with_as_many_rows_of_a_picture_whenever_it_is_opened(
     tmp_path: Path,
     pictures: Path,
-    tiny_checkpoint: Path,  # noqa: F811
+    tiny_checkpoint: Path,
 ) -> None:
     write_passages(tmp_path / "p.jsonl", [{"id": "a", "text": "a b c"}, {"id": "b", "text": "red"}])
     asked = [Query("a b", pictures / "red.png")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hash_encoder import COLOURS, HashEncoder
+from hash_encoder import COLOURS, TEXTS, HashEncoder
 from PIL import Image
 
 from flmr.errors import InvalidInput
@@ -18,13 +18,6 @@ from flmr.retriever import Retriever
 
 pytest.importorskip("bm25s", reason="searching by words needs bm25s")
 
-TEXTS = {
-    "coal": "coal is black and burns",
-    "leaf": "a leaf is green and flat",
-    "rose": "a rose is a red flower",
-    "sky": "the clear sky is blue",
-    "snow": "fresh snow is white and cold",
-}
 PASSAGES = [Passage(name, text, meta={"length": len(text)}) for name, text in TEXTS.items()]
 
 
