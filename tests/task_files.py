@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hash_encoder import COLOURS
+from json_lines import write_jsonl
 from PIL import Image
 
 M2KR_SUBSETS = {
@@ -37,10 +38,6 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-
-
-def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_picture(path: Path, colour: str = "red") -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from json_lines import read_jsonl
 from task_files import write_m2kr
 
 from benchmarks.m2kr import PUBLISHED, main
@@ -44,7 +44,7 @@ def test_one_command_builds_measures_and_compares(
     assert "strict_recall@5" in okvqa and "(published 0.314)" in okvqa and "(published 0.690)" in okvqa
     assert "4 pictures and 0 rows unreadable" in okvqa
     assert "strict_recall@10" in wit and "(published 0.605)" in wit and "pseudo_recall@10 - (published -)" in wit
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    rows = read_jsonl(out)
     assert [(row["task"], row["nbits"], row["num_queries"]) for row in rows] == [
         ("m2kr/okvqa", 8, 20),
         ("m2kr/wit", 8, 20),

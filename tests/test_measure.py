@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hash_encoder import COLOURS, HashEncoder
+from json_lines import read_jsonl, write_jsonl
 from PIL import Image
 
 from flmr.build import QuestionSet
@@ -35,9 +35,7 @@ def questions(tmp_path: Path) -> Path:
         for n in range(4):
             line = {"id": f"{colour}{n}", "image": f"{colour}.png", "text": f"which is {n}", "split": str(n % 2)}
             lines.append({**line, "positive_ids": [f"{colour}-{n}"], "answers": [colour]})
-    path = tmp_path / "questions.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+    return write_jsonl(tmp_path / "questions.jsonl", lines)
 
 
 def test_controls_fall_to_chance_where_the_whole_question_does_not(retriever: Retriever, questions: Path) -> None:
@@ -53,8 +51,7 @@ def test_controls_fall_to_chance_where_the_whole_question_does_not(retriever: Re
 def test_instructions_are_left_out_where_asked(
     retriever: Retriever, questions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [{**json.loads(line), "instruction": "Find it:"} for line in questions.read_text().splitlines()]
-    questions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_jsonl(questions, [{**line, "instruction": "Find it:"} for line in read_jsonl(questions)])
     asked_with: list[str] = []
     encode = retriever.encoder.encode_queries
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Ask, flmr
+from json_lines import read_jsonl
 
 
 def test_evaluate_reports_both_recalls_chance_and_misses(kb: Path, ask: Ask, tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_evaluate_prints_tables_and_appends_result_rows(
         assert flmr("evaluate", kb / "index", "--queries", kb / "questions.jsonl", *out, *extra) == 0
     out, err = capsys.readouterr()
     assert "strict recall" in out and "pseudo recall" in out and "chance" in out and "cut.png" in err
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    rows = read_jsonl(tmp_path / "rows.jsonl")
     assert [row["drop_image"] for row in rows] == [False, True] and rows[0]["num_queries"] == 3
 
 

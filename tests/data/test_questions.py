@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from json_lines import write_jsonl
 
 from flmr.data import ReadReport, qrels_of, read_questions
 from flmr.errors import InvalidRecord
@@ -16,9 +16,7 @@ from flmr.records import Query, Question, Region
 
 
 def write(folder: Path, *rows: Any) -> Path:
-    path = folder / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return write_jsonl(folder / "questions.jsonl", rows)
 
 
 def test_all_columns_reach_the_record(tmp_path: Path) -> None:

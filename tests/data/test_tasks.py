@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_lines import write_jsonl
 from task_files import (
     M2KR_SUBSETS,
     write_evqa,
     write_infoseek,
-    write_jsonl,
     write_kvqa,
     write_m2kr,
     write_msmarco,

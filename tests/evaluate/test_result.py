@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from json_lines import read_jsonl
 
 from flmr.errors import InvalidInput, StorageError
 from flmr.evaluate import evaluate_run, write_result
@@ -19,7 +19,7 @@ REPORT = evaluate_run({"q": [("a", 1.0)]}, {"q": {"a": 1}}, ks=[1], num_passages
 def test_json_lines_take_one_line_a_report(tmp_path: Path) -> None:
     path = tmp_path / "results" / "r.jsonl"
     rows = [write_result(path, REPORT, command="flmr evaluate x", labels={"seed": s}) for s in (0, 1)]
-    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
+    assert read_jsonl(path) == rows
     assert rows[1]["seed"] == 1 and rows[0]["command"] == "flmr evaluate x" and rows[0]["num_queries"] == 1
     assert rows[0]["measures"][0]["measure"] == "strict_recall@1" and rows[0]["date"].endswith("+00:00")
     assert rows[0]["machine"] and rows[0]["python"] and rows[0]["commit"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
+from json_lines import write_jsonl
 from PIL import Image
 
 COLOURS = {
@@ -97,5 +97,10 @@ def write_recipe(world: Path) -> Callable[..., Path]:
     return write
 
 
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, so that whatever the machine the same sums are added in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_runs import losses, silent
 
 from flmr.errors import InvalidInput
 from flmr.train import load_training_recipe, train
@@ -51,9 +51,6 @@ class Bench:
 def bench(recipe_path: Path, folder: Path) -> Iterator[Bench]:
     recipe = load_training_recipe(recipe_path)
     (stage,) = recipe.stages()
-
-    def silent(*_: Any) -> None:
-        return None
 
     data = load_data(recipe.data, recipe.evaluate, seed=recipe.seed, tick=silent)
     model, *tokenizers = start_model(recipe.model, data, seed=recipe.seed)
@@ -221,10 +218,6 @@ def test_recomputed_layers_give_the_same_gradients_and_keep_less(world: Path, wr
 
 def test_a_run_in_chunks_goes_the_way_of_one_without_and_resumes(world: Path, write_recipe: Write) -> None:
     plain, chunked = write_recipe(), write_recipe(extra="chunk = 64\nsave_every = 4", name="chunked.toml")
-
-    def losses(folder: Path) -> list[float]:
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return [row["loss"] for row in rows if "loss" in row]
 
     class Killed(Exception):
         """Stands for a kill."""

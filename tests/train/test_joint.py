@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from json_lines import read_jsonl, write_jsonl
 from tiny_reader import write_tiny_reader
 
 from flmr import Retriever
@@ -22,6 +23,7 @@ from flmr.records import Query, Question, Region
 from flmr.train import RetrieverHooks, read_static_results, train
 from flmr.train.joint import choose_targets, holds_answer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 Write = Callable[..., Path]
 JOINT = """
 [reader]
@@ -39,22 +41,14 @@ FROZEN = [
 REFRESHED = "move_passages = true\nrefresh_every = 4"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def write_joint(world: Path, write_recipe: Write) -> Write:
     """A joint recipe in the world of coloured squares, whose questions now have answers, and a reader beside it."""
-    rows = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
+    rows = read_jsonl(world / "questions.jsonl")
     for row in rows:
         row["answers"] = [f"{row['entity']} {'things' if row['kind'] == 'use' else 'land'}"]
         del row["positive_ids"]
-    (world / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(world / "questions.jsonl", rows)
     texts = [passage.full_text for passage in read_passages(world / "passages.jsonl")]
     write_tiny_reader(world / "reader", [*texts, *(row["text"] for row in rows)])
 
@@ -73,8 +67,7 @@ def write_joint(world: Path, write_recipe: Write) -> Write:
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_jsonl(folder / "metrics.jsonl")]
 
 
 def test_targets_are_what_the_passage_holds() -> None:
@@ -270,12 +263,12 @@ def test_command_line_trains_jointly(world: Path, write_joint: Write, capsys: py
 
 def test_questions_without_an_answer_are_counted(world: Path, write_joint: Write) -> None:
     recipe = write_joint(("steps = 12", "steps = 1"))
-    rows = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
+    rows = read_jsonl(world / "questions.jsonl")
     rows[0]["answers"] = [" "]
-    (world / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(world / "questions.jsonl", rows)
     assert train(recipe, out=world / "run", progress=False).left_out["questions without an answer"] == 2
     rows = [{**row, "answers": []} for row in rows]
-    (world / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(world / "questions.jsonl", rows)
     with pytest.raises(InvalidInput, match="without an answer"):
         train(recipe, out=world / "none", progress=False)
 

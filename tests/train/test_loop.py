@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from json_lines import read_jsonl, write_jsonl
+from training_runs import losses
 
 from flmr.data import read_passages, read_questions
 from flmr.errors import AlreadyExists, InvalidRecipe, TrainingDiverged, UnreadableImage
@@ -21,22 +22,9 @@ from flmr.model.flmr.new_checkpoint import load_checkpoint, save_checkpoint
 from flmr.train import train
 from flmr.train.optimizer import GROUPS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 Write = Callable[..., Path]
 FILES = ("config.json", "model.safetensors", "recipe.toml", "metrics.jsonl", "curve.png", "result.json")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def losses(folder: Path) -> list[float]:
-    """The loss of each step; wall-clock times in the same rows differ from run to run."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [row["loss"] for row in rows if "loss" in row]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -118,7 +106,7 @@ def test_a_step_of_two_batches_has_the_mean_of_their_losses_and_gradients(world:
     for steps, accumulate in ((2, 1), (1, 2)):
         recipe = write_recipe(("steps = 12", f"steps = {steps}"), *still, extra=f"accumulate = {accumulate}")
         out = train(recipe, out=world / f"by-{accumulate}", progress=False).folder
-        rows.append([row for row in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if "loss" in row])
+        rows.append([row for row in read_jsonl(out / "metrics.jsonl") if "loss" in row])
     (first, second), (both,) = rows
     assert both["loss"] == pytest.approx((first["loss"] + second["loss"]) / 2, rel=1e-4)
     assert both["grad_norm"] <= (first["grad_norm"] + second["grad_norm"]) / 2
@@ -237,10 +225,10 @@ def test_diverging_run_names_the_step(world: Path, write_recipe: Write) -> None:
 
 
 def test_questions_without_pictures_and_with_train_together(world: Path, write_recipe: Write) -> None:
-    rows = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
+    rows = read_jsonl(world / "questions.jsonl")
     for row in rows[::2]:
         del row["image"]
         row["text"] += f" {row['entity']}"
-    (world / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(world / "questions.jsonl", rows)
     result = train(write_recipe(), out=world / "run", progress=False)
     assert result.left_out == {} and losses(result.folder)[-1] < losses(result.folder)[0]

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_runs import silent
 
 from flmr.errors import InvalidInput, InvalidRecipe
 from flmr.evaluate import write_run
 from flmr.train.dataset import load_data
 from flmr.train.recipe import DataRecipe, EvaluateRecipe, Negatives, TrainingRecipe, load_training_recipe
 from flmr.train.sampler import ListSampler, make_batch
-
-
-def silent(stage: str, done: int, total: int | None) -> None:
-    """Nobody watches."""
 
 
 @pytest.fixture

@@ -23,10 +23,6 @@ STILL = AugmentRecipe(
 )
 
 
-def silent(stage: str, done: int, total: int | None = None) -> None:
-    """Nobody watches."""
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Pictures:
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from train_rank import finish, start_two
+from training_runs import losses
 
 from flmr.errors import MissingExtra
 from flmr.model.flmr.new_checkpoint import load_checkpoint
@@ -26,11 +27,6 @@ STILL = (
     ("num_hidden_layers = 1,", "num_hidden_layers = 1, hidden_dropout_prob = 0.0, attention_probs_dropout_prob = 0.0,"),
     ("config_base = { ", "config_base = { hidden_dropout_prob = 0.0, attention_probs_dropout_prob = 0.0, "),
 )
-
-
-def losses(folder: Path) -> list[float]:
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [row["loss"] for row in rows if "loss" in row]
 
 
 def test_loss_and_gradients_of_two_processes_equal_the_published(shared: Path, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hash_encoder import COLOURS
-from task_files import write_jsonl, write_m2kr, write_okvqa, write_text
+from json_lines import write_jsonl
+from task_files import write_m2kr, write_okvqa, write_text
+from training_runs import silent
 
 from flmr.errors import InvalidInput, InvalidRecipe, UnreadableImage
 from flmr.evaluate import write_run
@@ -19,10 +21,6 @@ from flmr.train.recipe import DataRecipe, EvaluateRecipe, Negatives, TaskShare
 from flmr.train.sampler import NegativeSampler, QuestionSampler
 
 Write = Callable[..., Path]
-
-
-def silent(stage: str, done: int, total: int | None) -> None:
-    """Nobody watches."""
 
 
 @pytest.fixture

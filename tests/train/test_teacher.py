@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from json_lines import read_jsonl, write_jsonl
+from training_runs import silent
 
 from flmr.errors import InvalidInput, InvalidRecipe
 from flmr.evaluate import write_run
@@ -26,14 +27,14 @@ SCORES = {"red-use": 9.0, "red-origin": 7.5, "pink-use": 3.0, "nowhere": 1.0}
 
 def load(world: Path, **keys: Any) -> TrainingData:
     recipe = DataRecipe(world / "passages.jsonl", world / "questions.jsonl", use_images=False, **keys)
-    return load_data(recipe, EvaluateRecipe(), seed=0, tick=lambda *_: None)
+    return load_data(recipe, EvaluateRecipe(), seed=0, tick=silent)
 
 
 def give_column(world: Path, scores: dict[str, Any]) -> None:
-    rows = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
+    rows = read_jsonl(world / "questions.jsonl")
     for row in rows:
         row["scores"] = scores if row["id"] == "q-red-use" else None
-    (world / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(world / "questions.jsonl", rows)
 
 
 def test_a_run_and_a_column_give_the_same_teacher(world: Path) -> None:
@@ -107,18 +108,18 @@ def test_the_loss_of_a_batch_is_the_weighted_sum() -> None:
 
 def test_a_student_learns_the_order_of_its_teacher_without_a_label(world: Path, write_recipe: Write) -> None:
     """The teacher prefers the wrong kind of passage, so that only its scores can bring the student there."""
-    questions = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
-    passages = [json.loads(line)["id"] for line in (world / "passages.jsonl").read_text().splitlines()]
+    questions = read_jsonl(world / "questions.jsonl")
+    passages = [passage["id"] for passage in read_jsonl(world / "passages.jsonl")]
     for question in questions:
         name, kind = question["entity"], question["kind"]
         wanted = f"{name}-{'origin' if kind == 'use' else 'use'}"
         question["scores"] = {p: 4.0 * (p == wanted) + (p.split("-")[0] == name) for p in passages}
         question["taught_ids"] = [wanted]
         question["text"] += f" {name}"
-    (world / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    write_jsonl(world / "questions.jsonl", questions)
     for question in questions:
         question["positive_ids"] = question["taught_ids"]
-    (world / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    write_jsonl(world / "asked.jsonl", questions)
     recipe = write_recipe(
         ("steps = 12", "steps = 40"),
         ("evaluate_every = 6", "evaluate_every = 40"),
@@ -132,7 +133,7 @@ def test_a_student_learns_the_order_of_its_teacher_without_a_label(world: Path, 
         '[evaluate]\nmeasure = "strict_recall@1"',
     )
     result = train(recipe, out=world / "run", progress=False)
-    rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    rows = read_jsonl(result.folder / "metrics.jsonl")
     before = next(row["value"] for row in rows if "value" in row)
     assert result.best is not None and before < 0.3 and result.best > 0.8
 
