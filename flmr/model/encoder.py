@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image as PILImage
 
 from flmr.errors import InvalidInput, UnreadableImage
 from flmr.model.flmr.checkpoint import canonical_state, digest_of
 from flmr.model.flmr.config import own_fields
 from flmr.model.flmr.tokenizers import Tokens
-from flmr.model.image_processor import crop, patch_regions, preprocess
+from flmr.model.image_processor import black_picture, crop, patch_regions, preprocess
 from flmr.ops.pool import STRETCH, group
 from flmr.records import ImageSource, MultiVectors, Passage, Query, Region, Row
 
@@ -93,7 +92,7 @@ class FLMREncoder:
         queries = list(queries)
         texts = [self.query_text(query) for query in queries]
         tokens = self._query_tokens(queries, texts)
-        counts = [1 + len(query.regions) if query.image is not None else int(self._draws_black) for query in queries]
+        counts = [1 + len(query.regions) if query.image is not None else int(self.draws_black) for query in queries]
         items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(queries)
         for count in sorted(set(counts), reverse=True):  # a batch has one number of images a query
             rows = [i for i, found in enumerate(counts) if found == count]
@@ -122,7 +121,7 @@ class FLMREncoder:
         """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
         text = self.query_text(query)
         tokens = self._query_tokens([query], [text])[0]
-        images = self._query_images(query) if query.image is not None or self._draws_black else []
+        images = self._query_images(query) if query.image is not None or self.draws_black else []
         (unpooled,), visual = self._query_batch([tokens], [images])
         vectors, clusters = self._pooled(unpooled, visual)
         config, rows = self.config, []
@@ -149,18 +148,20 @@ class FLMREncoder:
         return tokens
 
     @property
-    def _reads_images(self) -> bool:
+    def reads_images(self) -> bool:
+        """Whether a query's pictures make rows."""
         return bool(self.config.use_vision_encoder and self.config.query_concat_output_from_vision_encoder)
 
     @property
-    def _draws_black(self) -> bool:
-        return self._reads_images and self.config.query_missing_image == "black"
+    def draws_black(self) -> bool:
+        """Whether a query without a picture is asked with a black one."""
+        return self.reads_images and self.config.query_missing_image == "black"
 
     def _query_images(self, query: Query) -> list[Image]:
         """The picture of a query and the parts of it that it names, each an image of its own; a black one for none."""
         if query.image is None:
-            return [PILImage.new("RGB", (336, 336))] if self._draws_black else []
-        if not self._reads_images:
+            return [black_picture()] if self.draws_black else []
+        if not self.reads_images:
             raise InvalidInput(
                 f"query {query.id!r} has an image but encoder {self.name!r} reads text only; drop the image"
             )
@@ -192,7 +193,7 @@ class FLMREncoder:
         factor = self.pool_visual
         if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= STRETCH:
             raise InvalidInput(f"pool_visual must be a whole number from 1 to {STRETCH:,}, not {factor!r}")
-        if factor > 1 and (self.config.single_vector or not self._reads_images):
+        if factor > 1 and (self.config.single_vector or not self.reads_images):
             makes = (
                 "makes one vector of a query" if self.config.single_vector else "makes no rows of a query's pictures"
             )

@@ -109,6 +109,13 @@ def crop(image: Image, region: Region) -> Image:
     return image.crop((left, top, right, bottom))
 
 
+def black_picture() -> Image:
+    """What stands for the picture of a query without one, where a model was trained so; its size is the published."""
+    from PIL import Image as PILImage
+
+    return PILImage.new("RGB", (336, 336))
+
+
 def _mobilenet_pixels(image: Image, size: int) -> np.ndarray:
     from PIL import Image as PILImage
 

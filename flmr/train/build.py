@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from flmr.errors import InvalidRecipe
+from flmr.model.flmr.colbert import is_colbert
 from flmr.model.flmr.config import (
     FLMRConfig,
     FLMRConvConfig,
     FLMRMobileNetV2Config,
     FLMRTextConfig,
     FLMRVisionConfig,
+    load_config,
     own_fields,
 )
 from flmr.model.flmr.new_checkpoint import (
@@ -54,7 +56,7 @@ def start_model(recipe: ModelRecipe, data: TrainingData, *, seed: int) -> tuple[
         **_own_fields(recipe),
         use_vision_encoder=recipe.vision_tower != "none",
     )
-    model = build_model(_trainable(config), seed=seed)
+    model = build_model(config, seed=seed)
     if vocab is None:
         vocab = read_vocab(init_text_tower_from(model, recipe.text_tower))
     model.query_tokenizer, model.context_tokenizer = new_tokenizers(vocab, recipe.query_maxlen, recipe.doc_maxlen)
@@ -62,6 +64,15 @@ def start_model(recipe: ModelRecipe, data: TrainingData, *, seed: int) -> tuple[
     if recipe.init_linear == "pca":
         _start_linear_at_principal_directions(model, model.context_tokenizer, data)
     return model, model.query_tokenizer, model.context_tokenizer
+
+
+def sees_passages(recipe: ModelRecipe) -> bool:
+    """Whether the model will make rows of passages' pictures.  Raises CheckpointError."""
+    sees, shown = recipe.vision_tower != "none", False
+    if recipe.start is not None and not is_colbert(recipe.start):
+        stored = load_config(recipe.start)
+        sees, shown = sees or stored.use_vision_encoder, stored.context_concat_output_from_vision_encoder
+    return bool(sees and recipe.config.get("context_concat_output_from_vision_encoder", shown))
 
 
 def _continued(recipe: ModelRecipe, seed: int) -> tuple[Any, Any, Any]:
@@ -76,7 +87,7 @@ def _continued(recipe: ModelRecipe, seed: int) -> tuple[Any, Any, Any]:
             raise InvalidRecipe("[model] vision_tower: the checkpoint in start has one already; leave it out")
         fields |= {"vision_config": _vision_config(recipe), "use_vision_encoder": True}
     config = FLMRConfig(**{name: value for name, value in fields.items() if name != "model_type"})
-    model = build_model(_trainable(config), query_tokenizer, context_tokenizer, seed=seed)
+    model = build_model(config, query_tokenizer, context_tokenizer, seed=seed)
     if recipe.vision_tower != "none":
         _init_vision_tower(model, recipe)
     take_over(model, start)
@@ -93,14 +104,6 @@ def _init_vision_tower(model: Any, recipe: ModelRecipe) -> None:
 
 def _own_fields(recipe: ModelRecipe) -> dict[str, Any]:
     return _checked(recipe.config, FLMRConfig, "config", refused=("text_config", "vision_config", "use_vision_encoder"))
-
-
-def _trainable(config: FLMRConfig) -> FLMRConfig:
-    if config.context_concat_output_from_vision_encoder:
-        raise InvalidRecipe(
-            "[model] config: passages with pictures are not trained; leave out context_concat_output_..."
-        )
-    return config
 
 
 def _text_config(recipe: ModelRecipe, vocab: Mapping[str, int] | None) -> FLMRTextConfig:

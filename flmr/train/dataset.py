@@ -1,7 +1,7 @@
 """The passages and questions of a run, joined by their judgments.
 
 Knows judgments and positives, wherever the records came from (flmr.train.sources); opens each picture once
-to learn whether it can be read.  Knows nothing of models.
+to learn whether it can be read.  Knows nothing of models but whether they look at passages' pictures.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ from flmr.evaluate import Run, read_run
 from flmr.images import load_image
 from flmr.progress import Report
 from flmr.records import ImageSource, Passage, Query, Question
+from flmr.train.pictures import Album, Picture, picture_key
 from flmr.train.recipe import DataRecipe, EvaluateRecipe
 from flmr.train.sources import LeftOut, Part, parts_of, read_parts
 
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Questions with the passage rows that answer them and the picture row of each (None: no picture).
+    """Questions with the passage rows that answer them and the picture rows of each, its regions after the whole.
 
     grades: of each question, the grade of every passage row that has one above 0; positive_ids give 1.
-    pictures: the different pictures, each readable.  groups: the value of `group_by` of each question, "" without it.
+    pictures: the different pictures and parts of pictures, each readable.  groups: the value of `group_by` of each
+    question, "" without it.
     """
 
     questions: tuple[Question, ...]
     positives: tuple[frozenset[int], ...]
     grades: tuple[Mapping[int, int], ...]
-    pictures: tuple[ImageSource, ...]
-    picture_of: tuple[int | None, ...]
+    pictures: tuple[Picture, ...]
+    pictures_of: tuple[tuple[int, ...], ...]
     groups: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -50,7 +52,7 @@ class QuestionSet:
             tuple(self.positives[i] for i in rows),
             tuple(self.grades[i] for i in rows),
             self.pictures,
-            tuple(self.picture_of[i] for i in rows),
+            tuple(self.pictures_of[i] for i in rows),
             tuple(self.groups[i] for i in rows),
         )
 
@@ -63,6 +65,7 @@ class TrainingData:
     corpus of their own, its rows by the task of the questions ("" outside a mixture).
     mined: for each training question the passage rows that the mined run ranks, best first, positives left out.
     teacher: for each training question the teacher's score of passage rows.
+    pictures, pictures_of: of the passages, as those of questions; empty where the model does not look at them.
     """
 
     passages: tuple[Passage, ...]
@@ -73,6 +76,8 @@ class TrainingData:
     corpora: Mapping[str, np.ndarray]
     mined: tuple[tuple[int, ...], ...] = ()
     teacher: tuple[Mapping[int, float], ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    pictures_of: tuple[tuple[int, ...], ...] = ()
 
     @property
     def training_passages(self) -> tuple[Passage, ...]:
@@ -81,17 +86,32 @@ class TrainingData:
 
 
 def load_data(
-    recipe: DataRecipe, evaluate: EvaluateRecipe, *, seed: int, tick: Report, by_answers: bool = False
+    recipe: DataRecipe,
+    evaluate: EvaluateRecipe,
+    *,
+    seed: int,
+    tick: Report,
+    by_answers: bool = False,
+    passage_pictures: bool = False,
 ) -> TrainingData:
     """Read passages and questions.  Raises InvalidInput where nothing is left to train on; InvalidRecord if strict.
 
-    by_answers: a question needs an answer in the place of a positive passage.
+    by_answers: a question needs an answer in the place of a positive passage.  passage_pictures: the model looks at
+    passages' pictures too; a passage whose picture cannot be read is left out, as an index leaves it out.
     """
     left_out = LeftOut()
     parts = parts_of(recipe)
-    read = read_parts(parts, recipe, left_out, seed=seed, tick=tick)
+    readable = _Readable(recipe.strict, left_out, tick)
+
+    def usable(passage: Passage) -> bool:
+        if not passage_pictures or passage.image is None or readable(passage.image):
+            return True
+        left_out.add("passages whose picture cannot be read", passage.id)
+        return False
+
+    read = read_parts(parts, recipe, left_out, usable, seed=seed, tick=tick)
     rows = {passage.id: row for row, passage in enumerate(read.passages)}
-    train = _load_questions(read.questions, recipe.qrels, recipe, rows, left_out, tick, by_answers)
+    train = _load_questions(read.questions, recipe.qrels, recipe, rows, left_out, readable, by_answers)
     train = _with_groups(train, recipe.groups[0])
     if not len(train):
         raise InvalidInput(f"no question of {_names(part.questions for part in parts)} can be trained on: {left_out}")
@@ -99,7 +119,7 @@ def load_data(
     if recipe.validates:
         judged = recipe.valid_qrels or recipe.qrels
         valid = _with_groups(
-            _load_questions(read.valid_questions, judged, recipe, rows, left_out, tick, by_answers), evaluate.by
+            _load_questions(read.valid_questions, judged, recipe, rows, left_out, readable, by_answers), evaluate.by
         )
         if not len(valid):
             names = _names(part.valid_questions for part in parts)
@@ -109,7 +129,20 @@ def load_data(
             valid = valid.take(sorted(rng.choice(len(valid), evaluate.questions, replace=False).tolist()))
     mined = _load_mined(parts, read.mined, train, rows, left_out) if recipe.has_mined else ()
     teacher = _load_teacher(recipe, train, rows, left_out)
-    return TrainingData(read.passages, train, valid, left_out, read.num_training, read.corpora, mined, teacher)
+    album = Album()
+    pictures_of = tuple(album.rows(passage.image) for passage in read.passages) if passage_pictures else ()
+    return TrainingData(
+        read.passages,
+        train,
+        valid,
+        left_out,
+        read.num_training,
+        read.corpora,
+        mined,
+        teacher,
+        tuple(album.pictures),
+        pictures_of,
+    )
 
 
 def choose_candidates(data: TrainingData, limit: int, *, seed: int) -> np.ndarray:
@@ -133,13 +166,12 @@ def _load_questions(
     recipe: DataRecipe,
     rows: Mapping[str, int],
     left_out: LeftOut,
-    tick: Report,
+    readable: _Readable,
     by_answers: bool,
 ) -> QuestionSet:
     judged = read_qrels(qrels_path) if qrels_path is not None else None
-    readable: dict[Any, int | None] = {}
-    pictures: list[ImageSource] = []
-    kept: list[tuple[Question, frozenset[int], Mapping[int, int], int | None]] = []
+    album = Album()
+    kept: list[tuple[Question, frozenset[int], Mapping[int, int], tuple[int, ...]]] = []
     for question in questions:
         judgments, lowest = dict.fromkeys(question.positive_ids, 1), 1
         if judged is not None:
@@ -155,22 +187,39 @@ def _load_questions(
         if query is None:
             left_out.add("questions of which no used part is left", question.id)
             continue
-        picture = None
-        if query.image is not None:
-            key = query.image if isinstance(query.image, str | Path | bytes) else id(query.image)
-            if key not in readable:
-                readable[key] = _check_picture(query.image, len(pictures), recipe.strict, left_out)
-                if readable[key] is not None:
-                    pictures.append(query.image)
-                    tick("pictures", len(pictures), None)
-            picture = readable[key]
-            if picture is None:
-                left_out.add("questions whose picture cannot be read", question.id)
-                continue
+        if query.image is not None and not readable(query.image):
+            left_out.add("questions whose picture cannot be read", question.id)
+            continue
         grades = {rows[i]: grade for i, grade in judgments.items() if i in rows and grade > 0}
-        kept.append((dataclasses.replace(question, query=query), positives, grades, picture))
-    loaded, positive_rows, grades_of, picture_of = zip(*kept, strict=True) if kept else ((), (), (), ())
-    return QuestionSet(loaded, positive_rows, grades_of, tuple(pictures), picture_of, ("",) * len(kept))
+        seen = album.rows(query.image, query.regions)
+        kept.append((dataclasses.replace(question, query=query), positives, grades, seen))
+    loaded, positive_rows, grades_of, pictures_of = zip(*kept, strict=True) if kept else ((), (), (), ())
+    return QuestionSet(loaded, positive_rows, grades_of, tuple(album.pictures), pictures_of, ("",) * len(kept))
+
+
+class _Readable:
+    """Which pictures can be read: each is opened once; one that cannot is counted, or raises if strict."""
+
+    def __init__(self, strict: bool, left_out: LeftOut, tick: Report) -> None:
+        self._strict, self._left_out, self._tick = strict, left_out, tick
+        self._known: dict[Any, bool] = {}
+
+    def __call__(self, source: ImageSource) -> bool:
+        key = picture_key(source)
+        if key not in self._known:
+            self._known[key] = self._opens(source)
+            self._tick("pictures", len(self._known), None)
+        return self._known[key]
+
+    def _opens(self, source: ImageSource) -> bool:
+        try:
+            load_image(source)
+        except UnreadableImage as error:
+            if self._strict:
+                raise
+            self._left_out.add("pictures", str(error))
+            return False
+        return True
 
 
 def _load_mined(
@@ -221,26 +270,14 @@ def _scores_of(question: Question, column: str) -> dict[str, float]:
     raise InvalidInput(f"question {question.id!r}: {column!r} must be an object of passage ids and finite scores")
 
 
-def _check_picture(source: ImageSource, row: int, strict: bool, left_out: LeftOut) -> int | None:
-    try:
-        load_image(source)
-    except UnreadableImage as error:
-        if strict:
-            raise
-        left_out.add("pictures", str(error))
-        return None
-    return row
-
-
 def _used_parts(query: Query, recipe: DataRecipe) -> Query | None:
     """The query with the parts that the recipe uses; None where neither text nor picture is left."""
     text = query.text if recipe.use_text else ""
     image = query.image if recipe.use_images else None
     if not text.strip() and image is None:
         return None
-    if query.regions and image is not None:
-        raise InvalidInput(f"question {query.id!r} names regions; training reads whole pictures, so leave regions out")
-    return Query(text, image, query.instruction if recipe.use_instructions else "", query.id)
+    instruction = query.instruction if recipe.use_instructions else ""
+    return Query(text, image, instruction, query.id, query.regions if image is not None else ())
 
 
 def _with_groups(questions: QuestionSet, key: str) -> QuestionSet:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from flmr.train.pictures import Pictures, SplitTower, StoredViews
+from flmr.train.pictures import Sight
 from flmr.train.pooling import pooled_rows
 
 
@@ -55,47 +55,63 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class PassageSide:
-    """The passages and how their rows are made; pool: of so many rows one is made."""
+    """The passages and how their rows are made; pool: of so many rows one is made.
+
+    sight: of their pictures, where the model makes rows of them.  picture_of: the picture row of each passage, -1 for
+    none.
+    """
 
     model: Any
     texts: TokenizedTexts
     pool: int = 1
+    sight: Sight | None = None
+    picture_of: np.ndarray | None = None
 
     def encode(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Rows (N, L, D), those that count first, and the mask (N, L) of them."""
         ids, attention = self.texts.take(rows)
-        output = self.model.doc(input_ids=ids, attention_mask=attention)
+        output = self.model.doc(input_ids=ids, attention_mask=attention, **self._vision(np.asarray(rows)))
         rows_NLD, mask_NL = without_masked(output.late_interaction_output, output.context_mask[..., 0])
         return pooled_rows(rows_NLD, mask_NL, self.pool)
+
+    def _vision(self, rows: np.ndarray) -> dict[str, Any]:
+        if self.sight is None or self.picture_of is None or not (self.picture_of[rows] >= 0).any():
+            return {}
+        pictures = np.maximum(
+            self.picture_of[rows], 0
+        )  # a passage without one borrows the first; the flag keeps it out
+        summary_NV, _ = self.sight.features(pictures.tolist(), [0] * len(rows))
+        summary_NV = F.dropout(summary_NV, self.sight.dropout, self.model.training)
+        flags = (self.picture_of[rows] >= 0).tolist()
+        return {"image_features": summary_NV, "concat_output_from_vision_encoder": flags}
 
 
 @dataclass(frozen=True)
 class QuerySide:
     """The questions of a set and how their rows are made.
 
-    picture_of: the picture row of each question, -1 for none.  stored: what the part of the vision tower that does not
-    move made of each picture and view; None where pixels go through the whole tower in every step.  dropout: share of
-    the features that training leaves out.  drops: (n, 2) the probability that training asks without the rows of the
-    words, or of the picture; 0 where the question has nothing else.  pool: of so many rows one is made, their sum.
+    pictures_of: the picture rows of each question, its parts after the whole.  sight: of these pictures; None where
+    none makes rows.  drops: (n, 2) the probability that training asks without the rows of the words, or of the
+    pictures; 0 where the question has nothing else.  pool: of so many rows one is made, their sum.
     """
 
     model: Any
     texts: TokenizedTexts
-    picture_of: np.ndarray
-    pictures: Pictures | None
-    tower: SplitTower | None
-    stored: StoredViews | None
-    dropout: float = 0.0
+    pictures_of: Sequence[tuple[int, ...]]
+    sight: Sight | None = None
     drops: np.ndarray | None = None
     pool: int = 1
+
+    def __len__(self) -> int:
+        return len(self.pictures_of)
 
     @property
     def views(self) -> int:
         """How many views there are of each picture."""
-        return self.pictures.views if self.pictures is not None else 1
+        return self.sight.pictures.views if self.sight is not None else 1
 
     def switches(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-        """(B, 2) whether the words, and the picture, of each question make rows in a step: one of them at least."""
+        """(B, 2) whether the words, and the pictures, of each question make rows in a step: one of them at least."""
         if self.drops is None:
             return None
         draws_B, (text_B, image_B) = rng.random(len(rows)), self.drops[rows].T
@@ -104,41 +120,60 @@ class QuerySide:
     def encode(self, rows: np.ndarray, views: np.ndarray, asked: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
         """Rows (B, L, D), those that count first, and the mask (B, L) of them.
 
-        views: (B,) which view of its picture each question has.  asked: what `switches` drew; None leaves out only what
-        is never asked with.
+        views: (B,) which view of its pictures each question has.  asked: what `switches` drew; None leaves out only
+        what is never asked with.
         """
-        ids, attention = self.texts.take(rows.tolist())
-        if asked is None and self.drops is not None:
-            asked = self.drops[rows] < 1
-        pictured = self.picture_of[rows] >= 0
-        if asked is not None:
-            pictured &= asked[:, 1]
-        vision: dict[str, Any] = {}
-        if pictured.any():
-            # A question without a picture borrows picture 0 to fill its place in the batch; the flag keeps it out.
-            vision = self._vision(np.maximum(self.picture_of[rows], 0), views)
-            if not pictured.all():
-                vision["concat_output_from_vision_encoder"] = pictured.tolist()
-        if asked is not None and not asked[:, 0].all():
-            vision["concat_output_from_text_encoder"] = asked[:, 0].tolist()
-        output = self.model.query(input_ids=ids, attention_mask=attention, **vision)
-        rows_BLD, mask_BL = without_masked(output.late_interaction_output, output.query_mask)
+        if asked is None:
+            asked = self.drops[rows] < 1 if self.drops is not None else np.ones((len(rows), 2), bool)
+        images_B = np.array([len(self.pictures_of[row]) for row in rows]) * asked[:, 1]
+        if self.sight is None:
+            images_B[:] = 0
+        # The mapping network sees all images of a question at once, so those with as many are encoded together.
+        different = np.unique(images_B[images_B > 0]).tolist() or [0]
+        parts, order = [], []
+        for images in different:
+            chosen = (images_B == images) | ((images_B == 0) & (images == different[0]))
+            parts.append(self._encode(rows[chosen], views[chosen], asked[chosen], images))
+            order.append(np.flatnonzero(chosen))
+        rows_BLD, mask_BL = parts[0] if len(parts) == 1 else _one_batch(parts, np.concatenate(order))
         return pooled_rows(rows_BLD, mask_BL, self.pool, sums=True)
 
-    def _vision(self, pictures: np.ndarray, views: np.ndarray) -> dict[str, Any]:
-        assert self.pictures is not None and self.tower is not None
-        if self.stored is None:
-            pixels = self.pictures.pixels(pictures.tolist(), views.tolist()).to(self.model.device)
-            seen = self.model.query_vision_encoder(pixels)
-            summary_BV, patches_BNV = seen.summary, seen.patches
-        else:
-            kept = self.stored.take(pictures.tolist(), views.tolist(), self.model.device)
-            summary_BV, patches_BNV = self.tower.rest(kept)
-        summary_BV = F.dropout(summary_BV, self.dropout, self.model.training)
-        if not self.model.config.use_transformer_mapping_network:
-            return {"image_features": summary_BV}
-        patches_BNV = F.dropout(patches_BNV, self.dropout, self.model.training)
-        return {"image_features": summary_BV, "patch_features": patches_BNV}
+    def _encode(self, rows: np.ndarray, views: np.ndarray, asked: np.ndarray, images: int) -> tuple[Tensor, Tensor]:
+        """Questions that have so many images, or none that makes rows."""
+        ids, attention = self.texts.take(rows.tolist())
+        vision: dict[str, Any] = {}
+        if images:
+            own = [len(self.pictures_of[row]) == images for row in rows]
+            # A question without pictures borrows the first to fill its place in the batch; the flag keeps it out.
+            pictures = [self.pictures_of[row] if has else (0,) * images for row, has in zip(rows, own, strict=True)]
+            vision = self._vision(np.array(pictures), views)
+            pictured = np.array(own) & asked[:, 1]
+            if not pictured.all():
+                vision["concat_output_from_vision_encoder"] = pictured.tolist()
+        if not asked[:, 0].all():
+            vision["concat_output_from_text_encoder"] = asked[:, 0].tolist()
+        output = self.model.query(input_ids=ids, attention_mask=attention, **vision)
+        return without_masked(output.late_interaction_output, output.query_mask)
+
+    def _vision(self, pictures_BR: np.ndarray, views: np.ndarray) -> dict[str, Any]:
+        assert self.sight is not None
+        B, R = pictures_BR.shape
+        summary, patches = self.sight.features(pictures_BR.ravel().tolist(), np.repeat(views, R).tolist())
+        summary = F.dropout(summary, self.sight.dropout, self.model.training)
+        vision = {"image_features": summary.reshape(B, R, -1)}
+        if self.model.config.use_transformer_mapping_network:
+            patches = F.dropout(patches, self.sight.dropout, self.model.training)
+            vision["patch_features"] = patches.reshape(B, R, *patches.shape[1:])
+        return vision
+
+
+def _one_batch(parts: Sequence[tuple[Tensor, Tensor]], order: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Parts of a batch as one, as wide as the widest of them; order: where each row of them stands in it."""
+    widest = max(mask.shape[1] for _, mask in parts)
+    rows = torch.cat([F.pad(rows, (0, 0, 0, widest - rows.shape[1])) for rows, _ in parts])
+    mask = torch.cat([F.pad(mask, (0, widest - mask.shape[1])) for _, mask in parts])
+    back = torch.from_numpy(np.argsort(order)).to(rows.device)
+    return rows[back], mask[back]
 
 
 def without_masked(rows_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:

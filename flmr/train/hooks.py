@@ -24,14 +24,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from flmr.errors import InvalidInput, InvalidRecord
 from flmr.evaluate import Run, read_run
-from flmr.images import load_image
 from flmr.index import Index, SearchParams
 from flmr.model.encoder import FLMREncoder
-from flmr.model.image_processor import preprocess
 from flmr.ops.maxsim import maxsim_pairs
 from flmr.records import Hit, MultiVectors, Passage, Query
 from flmr.retriever import Retriever
-from flmr.train.encode import PassageSide, TokenizedTexts, without_masked
+from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
+from flmr.train.pictures import Album, Picture, Pictures, Sight, SplitTower, with_black
+from flmr.train.recipe import AugmentRecipe
 
 
 class RetrieverHooks:
@@ -41,6 +41,10 @@ class RetrieverHooks:
     """
 
     def __init__(self, encoder: FLMREncoder, index: Index) -> None:
+        if encoder.pool_visual != 1:
+            raise InvalidInput(
+                "gradients go through all rows of a query's pictures; load the encoder without pool_visual"
+            )
         self.encoder, self.index = encoder, index
         self.model: Any = encoder.model
 
@@ -55,26 +59,20 @@ class RetrieverHooks:
     def query(self, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
         """Rows (B, L, D) of queries, differentiable, and the mask (B, L) of those that count.
 
-        Raises UnreadableImage, and InvalidInput where there is a picture that the encoder cannot read or a query names
-        regions of one: training reads whole pictures.
+        Raises UnreadableImage, and InvalidInput where there is a picture that the encoder cannot read.
         """
-        parted = next((query for query in queries if query.regions), None)
-        if parted is not None:
-            raise InvalidInput(f"query {parted.id!r} names regions; training reads whole pictures, leave regions out")
-        config, encoder = self.model.config, self.encoder
-        rows_of = None if config.use_transformer_mapping_network else self.model.query_mask
+        encoder = self.encoder
+        if not encoder.reads_images and any(query.image is not None for query in queries):
+            raise InvalidInput(f"encoder {encoder.name!r} reads text only; drop the pictures of the queries")
+        rows_of = None if self.model.config.use_transformer_mapping_network else self.model.query_mask
         texts = TokenizedTexts.of(encoder.query_tokenizer, [encoder.query_text(query) for query in queries], rows_of)
-        ids, attention = texts.take(range(len(queries)))
-        black = config.use_vision_encoder and config.query_missing_image == "black"
-        pictured = [query.image is not None or black for query in queries]
-        vision: dict[str, Any] = {}
-        if any(pictured):
-            if not config.use_vision_encoder:
-                raise InvalidInput(f"encoder {encoder.name!r} reads text only; drop the pictures of the queries")
-            pixels = preprocess([_picture(query) for query in queries], config)
-            vision = {"pixel_values": pixels, "concat_output_from_vision_encoder": pictured}
-        output = self.model.query(input_ids=ids, attention_mask=attention, **vision)
-        return without_masked(output.late_interaction_output, output.query_mask)
+        album = Album()
+        pictures_of = tuple(album.rows(query.image, query.regions) for query in queries)
+        pictures = tuple(album.pictures)
+        if encoder.draws_black:
+            pictures, pictures_of = with_black(pictures, pictures_of)
+        side = QuerySide(self.model, texts, pictures_of, self._sight(pictures, "query"))
+        return side.encode(np.arange(len(queries)), np.zeros(len(queries), np.int64))
 
     def search(
         self, rows_BLD: Tensor, mask_BL: Tensor, k: int, *, params: SearchParams | None = None, passages: bool = False
@@ -105,14 +103,18 @@ class RetrieverHooks:
         return _by_question(rows, len(ids_BK)), _by_question(mask, len(ids_BK))
 
     def encode_passages(self, ids_BK: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
-        """The same from the passages' texts and the model as it is now: differentiable.  Raises UnknownId.
+        """The same from the passages and the model as it is now: differentiable.  Raises UnknownId, InvalidInput.
 
         A passage that several questions read is encoded once.
         """
         flat = [passage for ids in ids_BK for passage in ids]
         different = list(dict.fromkeys(flat))
-        texts = [self.encoder.passage_text(self._passage(passage)) for passage in different]
-        side = PassageSide(self.model, TokenizedTexts.of(self.encoder.context_tokenizer, texts))
+        passages = self._readable_again([self._passage(passage) for passage in different])
+        texts = TokenizedTexts.of(self.encoder.context_tokenizer, [self.encoder.passage_text(own) for own in passages])
+        album = Album()
+        pictures_of = [album.rows(own.image if self.encoder.encodes_images else None) for own in passages]
+        sight = self._sight(album.pictures, "context")
+        side = PassageSide(self.model, texts, 1, sight, np.array([own[0] if own else -1 for own in pictures_of]))
         rows, mask = side.encode(range(len(different)))
         places = torch.tensor([different.index(passage) for passage in flat], device=rows.device)
         return _by_question(rows[places], len(ids_BK)), _by_question(mask[places], len(ids_BK))
@@ -131,7 +133,7 @@ class RetrieverHooks:
         The model's modes are left as they were.
         """
         training = {module: module.training for module in self.model.modules()}
-        passages = [self._passage(passage) for passage in self.index.ids()]
+        passages = self._readable_again([self._passage(passage) for passage in self.index.ids()])
         encoder = FLMREncoder(
             self.model,
             self.encoder.query_tokenizer,
@@ -147,6 +149,21 @@ class RetrieverHooks:
         self.encoder = encoder
         for module, mode in training.items():
             module.training = mode
+
+    def _sight(self, pictures: Sequence[Picture], side: str) -> Sight | None:
+        if not pictures:
+            return None
+        seen = Pictures(pictures, self.model.config.vision_config, AugmentRecipe(), seed=0)
+        return Sight(seen, SplitTower(getattr(self.model, f"{side}_vision_encoder"), None))
+
+    def _readable_again(self, passages: list[Passage]) -> list[Passage]:
+        """The same; raises InvalidInput where the model looks at pictures that the index does not hold."""
+        lost = self.index.info()["images_not_stored"] if self.encoder.encodes_images else 0
+        if lost:
+            raise InvalidInput(
+                f"{lost:,} pictures of passages came without a path, so that they cannot be encoded again; give paths"
+            )
+        return passages
 
     def close(self) -> None:
         """Release the index."""
@@ -189,10 +206,3 @@ def read_static_results(path: str | Path) -> Run:
 
 def _by_question(items: Tensor, count: int) -> Tensor:
     return items.reshape(count, len(items) // count, *items.shape[1:])
-
-
-def _picture(query: Query) -> Any:
-    """The query's picture; a black one fills the place of none."""
-    from PIL import Image
-
-    return Image.new("RGB", (336, 336)) if query.image is None else load_image(query.image)

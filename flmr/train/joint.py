@@ -249,8 +249,13 @@ class Joint:
 
 def passages_move(model: Any, stage: TrainRecipe, move_passages: bool) -> bool:
     """Whether a stage changes how passages are encoded, so that their index grows old."""
-    shared = not model.config.separate_query_and_context_text_encoder
-    return bool((move_passages or shared) and (stage.learning_rate_text or stage.learning_rate_linear))
+    config = model.config
+    shared = not config.separate_query_and_context_text_encoder
+    moves = (move_passages or shared) and (stage.learning_rate_text or stage.learning_rate_linear)
+    if config.use_vision_encoder and config.context_concat_output_from_vision_encoder:
+        seen_alike = not config.separate_query_and_context_vision_encoder
+        moves = moves or ((move_passages or seen_alike) and (stage.learning_rate_vision or stage.learning_rate_mapping))
+    return bool(moves)
 
 
 def joint_loss(scores_BK: Tensor, read: ReadTargets, holds_BK: Tensor, weights: JointLossWeights) -> Tensor:

@@ -23,7 +23,7 @@ from flmr.model.flmr.checkpoint import canonical_name, canonical_state
 from flmr.model.flmr.new_checkpoint import save_checkpoint
 from flmr.progress import Report, reporting
 from flmr.train.average import Average
-from flmr.train.build import start_model
+from flmr.train.build import sees_passages, start_model
 from flmr.train.contrastive import Autocast, StepResult, contrastive_step
 from flmr.train.curve import draw_curve, require_matplotlib
 from flmr.train.dataset import TrainingData, choose_candidates, load_data
@@ -98,7 +98,12 @@ class _Run:
         self.recipe, self.folder, self.tick, self.ranks = recipe, folder, tick, ranks
         self.device = ranks.device
         self.data: TrainingData = load_data(
-            recipe.data, recipe.evaluate, seed=recipe.seed, tick=tick, by_answers=recipe.joint is not None
+            recipe.data,
+            recipe.evaluate,
+            seed=recipe.seed,
+            tick=tick,
+            by_answers=recipe.joint is not None,
+            passage_pictures=sees_passages(recipe.model),
         )
         model, *tokenizers = start_model(recipe.model, self.data, seed=recipe.seed)
         self.model, self.tokenizers = model.to(self.device), (tokenizers[0], tokenizers[1])

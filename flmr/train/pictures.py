@@ -1,7 +1,7 @@
 """Pictures as pixels, and what the part of the vision tower that does not move makes of them, kept on disk.
 
 Knows picture rows and views (view 0 is the picture itself, each other one a fixed variation of it), the towers' own
-image processing, and which layers of a tower may be run ahead.  Knows nothing of questions or losses.
+image processing, and which layers of a tower may be run ahead.  Knows nothing of questions, passages or losses.
 
 Shapes: B pictures, S pixels to a side, N patches, V vision width.
 """
@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from torch.nn import functional as F  # noqa: N812
 from flmr.errors import InvalidRecipe
 from flmr.images import load_image
 from flmr.model.flmr.vision import MobileNetTower
-from flmr.model.image_processor import preprocess
+from flmr.model.image_processor import black_picture, crop, preprocess
 from flmr.progress import Report
-from flmr.records import ImageSource
+from flmr.records import ImageSource, Region
 from flmr.train.augment import augment
 from flmr.train.recipe import AugmentRecipe
 from flmr.train.state import replace_file
@@ -36,15 +37,68 @@ from flmr.train.state import replace_file
 AHEAD = 8
 
 
-class Pictures:
-    """The pictures of a question set as pixels that the tower takes.  Keeps nothing in memory but their sources."""
+@dataclass(frozen=True)
+class Picture:
+    """A picture, or a part of one that is an image of its own.  fixed: it is never varied."""
 
-    def __init__(self, sources: Sequence[ImageSource], config: Any, recipe: AugmentRecipe, *, seed: int) -> None:
-        self._sources, self._config, self._recipe, self._seed = sources, config, recipe, seed
+    source: ImageSource
+    region: Region | None = None
+    fixed: bool = False
+
+    def open(self) -> Image.Image:
+        """An upright RGB picture; raises UnreadableImage."""
+        picture = load_image(self.source)
+        return picture if self.region is None else crop(picture, self.region)
+
+    def describe(self) -> str:
+        """Changes with the file's name or the picture's content, and with its part."""
+        source = self.source
+        name = str(source) if isinstance(source, str | Path) else hashlib.sha256(_bytes(source)).hexdigest()
+        return name if self.region is None else f"{name} {self.region}"
+
+
+class Album:
+    """Different pictures and parts of pictures, in the order of their first use."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Picture] = []
+        self._rows: dict[Any, int] = {}
+
+    def rows(self, source: ImageSource | None, regions: Sequence[Region] = ()) -> tuple[int, ...]:
+        """Where the whole and each region stand; () for no picture."""
+        if source is None:
+            return ()
+        found = []
+        for region in (None, *regions):
+            row = self._rows.setdefault((picture_key(source), region), len(self.pictures))
+            if row == len(self.pictures):
+                self.pictures.append(Picture(source, region))
+            found.append(row)
+        return tuple(found)
+
+
+def picture_key(source: ImageSource) -> Any:
+    """The same for the same picture: what a dict can hold."""
+    return source if isinstance(source, str | Path | bytes) else id(source)
+
+
+def with_black(
+    pictures: Sequence[Picture], pictures_of: Sequence[tuple[int, ...]]
+) -> tuple[tuple[Picture, ...], tuple[tuple[int, ...], ...]]:
+    """The same where a black picture, behind the others, takes the place of none."""
+    black = Picture(black_picture(), fixed=True)
+    return (*pictures, black), tuple(own or (len(pictures),) for own in pictures_of)
+
+
+class Pictures:
+    """The pictures of a set of records as pixels that the tower takes.  Keeps nothing in memory but their sources."""
+
+    def __init__(self, pictures: Sequence[Picture], config: Any, recipe: AugmentRecipe, *, seed: int) -> None:
+        self._pictures, self._config, self._recipe, self._seed = pictures, config, recipe, seed
         self.views = 1 + recipe.views
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len(self._pictures)
 
     def pixels(self, rows: Sequence[int], views: Sequence[int]) -> Tensor:
         """(B, 3, S, S) float32.  A view is the same on every call: its variation is drawn from (seed, row, view)."""
@@ -53,12 +107,12 @@ class Pictures:
 
     def fingerprint(self) -> str:
         """Changes with the pictures, their order, and how they are varied."""
-        sources = [s if isinstance(s, str | Path) else hashlib.sha256(_bytes(s)).hexdigest() for s in self._sources]
-        return hashlib.sha256(repr((list(map(str, sources)), self._recipe, self._seed)).encode()).hexdigest()
+        described = [picture.describe() for picture in self._pictures]
+        return hashlib.sha256(repr((described, self._recipe, self._seed)).encode()).hexdigest()
 
     def _picture(self, row: int, view: int) -> Image.Image:
-        picture = load_image(self._sources[row])
-        if view == 0:
+        picture = self._pictures[row].open()
+        if view == 0 or self._pictures[row].fixed:
             return picture
         side = self._config.image_size
         scale = side / min(picture.size)
@@ -103,6 +157,11 @@ class SplitTower:
                 return features.summary, features.patches
 
         return run
+
+    def whole(self, pixels_B3SS: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels -> summary (B, V) and patches (B, N, V), with a gradient where layers move."""
+        seen = self._tower(pixels_B3SS.to(self.device))
+        return seen.summary, seen.patches
 
     def rest(self, stored: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """What `ahead` gave -> summary (B, V) and patches (B, N, V), with a gradient where layers move."""
@@ -150,6 +209,26 @@ class StoredViews:
         """The stored tensors of each (picture, view) as float32."""
         picked = [np.stack([array[r, v] for r, v in zip(rows, views, strict=True)]) for array in self._arrays]
         return tuple(torch.from_numpy(array).to(device, torch.float32) for array in picked)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Pictures and the tower that sees them.
+
+    stored: what the part of the tower that does not move made of each picture and view; None where pixels go through
+    the whole tower in every step.  dropout: share of the features that training leaves out.
+    """
+
+    pictures: Pictures
+    tower: SplitTower
+    stored: StoredViews | None = None
+    dropout: float = 0.0
+
+    def features(self, rows: Sequence[int], views: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Summary (B, V) and patches (B, N, V) of each (picture, view)."""
+        if self.stored is None:
+            return self.tower.whole(self.pictures.pixels(rows, views))
+        return self.tower.rest(self.stored.take(rows, views, self.tower.device))
 
 
 def _fill(folder: Path, pictures: Pictures, tower: SplitTower, device: torch.device, tick: Report) -> int:

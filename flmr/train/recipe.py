@@ -109,7 +109,8 @@ class DataRecipe:
     teacher_column: a metadata key of the questions that holds an object, passage id to score.
     drop_text, drop_image: the probability that in a step a question with a picture makes no rows of its text, or one
     with words none of its picture; at 1 in validation too.  The mapping network goes on reading the text.
-    strict: an unreadable line or picture stops the run; else it is counted and reported.
+    strict: an unreadable line or picture stops the run; else it is counted and reported.  Passages' pictures are opened
+    where the model makes rows of them.
     """
 
     passages: Path | None = None

@@ -97,8 +97,16 @@ class Read:
     mined: Run
 
 
-def read_parts(parts: Sequence[Part], recipe: DataRecipe, left_out: LeftOut, *, seed: int, tick: Report) -> Read:
-    """Read everything; raises what the readers raise."""
+def read_parts(
+    parts: Sequence[Part],
+    recipe: DataRecipe,
+    left_out: LeftOut,
+    usable: Callable[[Passage], bool],
+    *,
+    seed: int,
+    tick: Report,
+) -> Read:
+    """Read everything but the passages that are not usable; raises what the readers raise."""
     rng = np.random.default_rng([seed, 7])
     passages: list[Passage] = []
     questions: list[Question] = []
@@ -111,7 +119,8 @@ def read_parts(parts: Sequence[Part], recipe: DataRecipe, left_out: LeftOut, *, 
         needed = {passage for hits in ranked.values() for passage, _ in hits}
         needed |= {positive for question in chosen for positive in question.positive_ids}
         texts = _read(read_passages, part.passages, part, recipe, left_out, tick)
-        kept = _sample(texts, part.max_passages, rng, needed, left_out, f"passages of {part.task}")
+        sample = _sample(texts, part.max_passages, rng, needed, left_out, f"passages of {part.task}")
+        kept = [passage for passage in sample if usable(passage)]
         if recipe.mined_answers != "negative":
             chosen, ranked = _answering(chosen, ranked, kept, recipe.mined_answers, left_out)
         passages += kept
@@ -128,10 +137,11 @@ def read_parts(parts: Sequence[Part], recipe: DataRecipe, left_out: LeftOut, *, 
         if part.valid_passages is not None:
             corpus = []
             for passage in _read(read_passages, part.valid_passages, part, recipe, left_out, tick):
-                if passage.id not in rows:
+                if passage.id not in rows and usable(passage):
                     rows[passage.id] = len(passages)
                     passages.append(passage)
-                corpus.append(rows[passage.id])
+                if passage.id in rows:
+                    corpus.append(rows[passage.id])
             corpora[part.task] = np.array(sorted(corpus))
     return Read(tuple(passages), num_training, tuple(questions), tuple(asked), corpora, mined)
 

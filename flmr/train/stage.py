@@ -7,7 +7,7 @@ step and writes only the store of picture features.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from flmr.model.encoder import FLMREncoder
 from flmr.progress import Report
 from flmr.train.dataset import QuestionSet, TrainingData
 from flmr.train.encode import PassageSide, QuerySide, TokenizedTexts
-from flmr.train.pictures import Pictures, SplitTower, StoredViews
+from flmr.train.pictures import Picture, Pictures, Sight, SplitTower, StoredViews, with_black
 from flmr.train.ranks import Ranks
 from flmr.train.recall import RecalledTower, recalling
 from flmr.train.recipe import AugmentRecipe, DataRecipe, TrainingRecipe, TrainRecipe
@@ -31,35 +31,51 @@ TEXTS_AT_ONCE = 32  # texts of like length, so that little is padded
 
 
 @dataclass(frozen=True)
+class PreparedSide:
+    """One set of records in the model's terms: ids of texts, and the pictures of each as rows of `pictures`."""
+
+    texts: TokenizedTexts
+    pictures: Pictures | None
+    pictures_of: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """The data in the model's terms, the same for all stages: ids of texts, pictures of questions."""
+    """The data in the model's terms, the same for all stages."""
 
     model: Any
-    passages: TokenizedTexts
-    train: TokenizedTexts
-    valid: TokenizedTexts | None
-    train_pictures: Pictures | None
-    valid_pictures: Pictures | None
+    passages: PreparedSide
+    train: PreparedSide
+    valid: PreparedSide | None
 
 
 def prepare(model: Any, tokenizers: tuple[Any, Any], data: TrainingData, recipe: TrainingRecipe) -> Prepared:
-    """Tokenise every text as the encoder would.  A model without a vision tower leaves the pictures out."""
+    """Tokenise every text as the encoder would.  What the model makes no rows of is left out of the pictures."""
     query_tokenizer, context_tokenizer = tokenizers
     encoder = FLMREncoder(model, query_tokenizer, context_tokenizer, device=str(model.device))
-    passages = TokenizedTexts.of(context_tokenizer, [encoder.passage_text(passage) for passage in data.passages])
     # A mapping network looks at all text but the ids left out, and would see padding.
     rows_of = None if model.config.use_transformer_mapping_network else model.query_mask
 
-    def side(questions: QuestionSet, augment: AugmentRecipe) -> tuple[TokenizedTexts, Pictures | None]:
+    def seen(pictures: Sequence[Picture], augment: AugmentRecipe) -> Pictures | None:
+        return Pictures(pictures, model.config.vision_config, augment, seed=recipe.seed) if pictures else None
+
+    def side(questions: QuestionSet, augment: AugmentRecipe) -> PreparedSide:
         asked = [encoder.query_text(q.query) for q in questions.questions]
         texts = TokenizedTexts.of(query_tokenizer, asked, rows_of)
-        if not questions.pictures or not model.config.use_vision_encoder:
-            return texts, None
-        return texts, Pictures(questions.pictures, model.config.vision_config, augment, seed=recipe.seed)
+        if not encoder.reads_images:
+            return PreparedSide(texts, None, ((),) * len(questions))
+        pictures, pictures_of = questions.pictures, questions.pictures_of
+        if encoder.draws_black:
+            pictures, pictures_of = with_black(pictures, pictures_of)
+        return PreparedSide(texts, seen(pictures, augment), pictures_of)
 
-    train, train_pictures = side(data.train, recipe.augment)
-    valid, valid_pictures = side(data.valid, AugmentRecipe()) if data.valid is not None else (None, None)
-    return Prepared(model, passages, train, valid, train_pictures, valid_pictures)
+    texts = TokenizedTexts.of(context_tokenizer, [encoder.passage_text(passage) for passage in data.passages])
+    passages = PreparedSide(texts, None, ((),) * len(data.passages))
+    if encoder.encodes_images:
+        assert len(data.pictures_of) == len(data.passages), "load_data was not told to look at passages' pictures"
+        passages = PreparedSide(texts, seen(data.pictures, AugmentRecipe()), data.pictures_of)
+    valid = side(data.valid, AugmentRecipe()) if data.valid is not None else None
+    return Prepared(model, passages, side(data.train, recipe.augment), valid)
 
 
 @dataclass(frozen=True)
@@ -114,15 +130,27 @@ def ready_stage(
     """Run frozen towers ahead, and within the block let the model use what they gave."""
     model = prepared.model
     frozen = _frozen_modules(model, stage)
-    side = partial(_query_side, model, recipe=recipe.data, stage=stage, folder=folder, tick=tick, ranks=ranks)
-    train_queries = side(prepared.train, data.train, prepared.train_pictures)
+    sight = partial(_sight, stage=stage, folder=folder, tick=tick, ranks=ranks)
+
+    def query_side(side: PreparedSide, questions: QuestionSet) -> QuerySide:
+        seen = sight(side.pictures, model, "query")
+        drops = _drops(questions, recipe.data) if seen is not None else None
+        return QuerySide(model, side.texts, side.pictures_of, seen, drops, stage.pool_queries)
+
+    passages = PassageSide(
+        model,
+        prepared.passages.texts,
+        stage.pool_passages,
+        sight(prepared.passages.pictures, model, "context"),
+        np.array([own[0] if own else -1 for own in prepared.passages.pictures_of], np.int64),
+    )
     valid_queries = None
     if data.valid is not None and prepared.valid is not None:
-        valid_queries = side(prepared.valid, data.valid, prepared.valid_pictures)
+        valid_queries = query_side(prepared.valid, data.valid)
     sampler = QuestionSampler(data.train.groups, batch_size=stage.batch_size, seed=seed, weights=recipe.data.groups[1])
     ready = ReadyStage(
-        queries=train_queries,
-        passages=PassageSide(model, prepared.passages, stage.pool_passages),
+        queries=query_side(prepared.train, data.train),
+        passages=passages,
         valid_queries=valid_queries,
         frozen=frozen,
         sampler=sampler,
@@ -152,36 +180,36 @@ def _frozen_modules(model: Any, stage: TrainRecipe) -> tuple[torch.nn.Module, ..
         modules += [model.query_text_encoder, model.context_text_encoder]
     if model.config.use_vision_encoder:
         if not stage.learning_rate_vision:
-            modules += [model.query_vision_encoder]
+            modules += [model.query_vision_encoder, model.context_vision_encoder]
         if not stage.learning_rate_mapping:
-            modules += [model.query_vision_projection]
+            modules += [model.query_vision_projection, model.context_vision_projection]
     if model.config.use_transformer_mapping_network and not stage.learning_rate_mapping:
         modules += [model.transformer_mapping_network]
     return tuple(modules)
 
 
-def _query_side(
-    model: Any,
-    texts: TokenizedTexts,
-    questions: QuestionSet,
+def _sight(
     pictures: Pictures | None,
-    recipe: DataRecipe,
+    model: Any,
+    side: str,
     stage: TrainRecipe,
     folder: Path,
     tick: Report,
     ranks: Ranks,
-) -> QuerySide:
-    picture_of = np.array([-1 if row is None else row for row in questions.picture_of], np.int64)
+) -> Sight | None:
+    """The pictures of a side and its tower, whose resting part has been run ahead where there is room for that."""
     if pictures is None:
-        return QuerySide(model, texts, np.full(len(questions), -1), None, None, None, pool=stage.pool_queries)
-    moving = 0 if not stage.learning_rate_vision else stage.vision_layers or None
-    tower = SplitTower(model.query_vision_encoder, moving)
+        return None
+    tower = SplitTower(getattr(model, f"{side}_vision_encoder"), _moving_layers(stage))
     stored = None
     if tower.runs_ahead and _megabytes_of_pictures(pictures, tower) <= stage.cache_mb:
         stored = ranks.first(partial(StoredViews.make, folder, pictures, tower, device=model.device, tick=tick))
-    drops = _drops(questions, recipe)
-    dropout, pool = stage.feature_dropout, stage.pool_queries
-    return QuerySide(model, texts, picture_of, pictures, tower, stored, dropout, drops, pool)
+    return Sight(pictures, tower, stored, stage.feature_dropout)
+
+
+def _moving_layers(stage: TrainRecipe) -> int | None:
+    """How many of a vision tower's last layers move; None: all."""
+    return 0 if not stage.learning_rate_vision else stage.vision_layers or None
 
 
 def _drops(questions: QuestionSet, recipe: DataRecipe) -> np.ndarray | None:
@@ -200,7 +228,8 @@ def _megabytes_of_pictures(pictures: Pictures, tower: SplitTower) -> float:
 def _recalled_towers(prepared: Prepared, stage: TrainRecipe, tick: Report) -> dict[str, RecalledTower]:
     """Stand-ins for the text towers, filled; none where the towers move or their states would need too much memory."""
     model = prepared.model
-    texts = [prepared.passages, prepared.train, *([prepared.valid] if prepared.valid is not None else [])]
+    sides = [prepared.passages, prepared.train, *([prepared.valid] if prepared.valid is not None else [])]
+    texts = [side.texts for side in sides]
     tokens = sum(int(part.lengths.sum()) for part in texts)
     if stage.learning_rate_text or 4 * tokens * model.config.text_config.hidden_size / MEGABYTE > stage.cache_mb:
         return {}
@@ -208,7 +237,7 @@ def _recalled_towers(prepared: Prepared, stage: TrainRecipe, tick: Report) -> di
     context_tower = RecalledTower(model.context_text_encoder)
     for part in texts[1:]:
         _recall(model.query_text_encoder, part, query_tower, tick)
-    _recall(model.context_text_encoder, prepared.passages, context_tower, tick)
+    _recall(model.context_text_encoder, texts[0], context_tower, tick)
     return {"query_text_encoder": query_tower, "context_text_encoder": context_tower}
 
 

@@ -89,7 +89,7 @@ def _score_all(
     queries: QuerySide, passages: PassageSide, candidates: np.ndarray, batch_size: int, tick: Report
 ) -> np.ndarray:
     """Scores (Q, N) in the order of the candidates; documents of like length are padded together."""
-    Q, N = len(queries.picture_of), len(candidates)
+    Q, N = len(queries), len(candidates)
     scores_QN = np.empty((Q, N), np.float32)
     encoded = list(_encode_queries(queries, batch_size))
     order = np.argsort(passages.texts.lengths[candidates], kind="stable")
@@ -104,7 +104,7 @@ def _score_all(
 
 
 def _encode_queries(queries: QuerySide, batch_size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-    for start in range(0, len(queries.picture_of), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(queries.picture_of)))
+    for start in range(0, len(queries), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(queries)))
         query_BLD, mask_BL = queries.encode(rows, np.zeros(len(rows), np.int64))
         yield rows, query_BLD.float(), mask_BL

@@ -19,7 +19,7 @@ from flmr.data import read_passages, read_questions
 from flmr.errors import FlmrError, InvalidInput, InvalidRecipe, InvalidRecord
 from flmr.model import load_encoder
 from flmr.model.reader import load_reader
-from flmr.records import Query, Question, Region
+from flmr.records import Query, Question
 from flmr.train import RetrieverHooks, read_static_results, train
 from flmr.train.joint import choose_targets, holds_answer
 
@@ -115,8 +115,6 @@ def test_hooks_score_as_the_index_does_and_pass_gradients_to_the_questions(world
     assert weight.grad is not None and weight.grad.any()
     with pytest.raises(InvalidInput, match="holds 16"):
         hooks.search(rows, mask, 17)
-    with pytest.raises(InvalidInput, match="names regions"):
-        hooks.query([Query("q", questions[0].image, regions=(Region(0, 0, 0.5, 0.5),), id="r")])
 
 
 def test_refreshed_index_is_that_of_the_model_as_it_is_now(hooks: RetrieverHooks) -> None:

@@ -14,7 +14,7 @@ from flmr.errors import InvalidRecipe
 from flmr.model.flmr.config import FLMRMobileNetV2Config
 from flmr.model.flmr.vision import MobileNetTower
 from flmr.train.augment import augment
-from flmr.train.pictures import Pictures, SplitTower, StoredViews
+from flmr.train.pictures import Picture, Pictures, SplitTower, StoredViews
 from flmr.train.recipe import AugmentRecipe
 
 CONFIG = FLMRMobileNetV2Config(image_size=64)
@@ -30,7 +30,7 @@ def pictures(tmp_path: Path) -> Pictures:
     for i in range(3):
         paths.append(tmp_path / f"{i}.png")
         Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)).save(paths[-1])
-    return Pictures(paths, CONFIG, AugmentRecipe(views=2), seed=1)
+    return Pictures([Picture(path) for path in paths], CONFIG, AugmentRecipe(views=2), seed=1)
 
 
 @pytest.fixture
