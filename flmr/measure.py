@@ -16,6 +16,7 @@ from typing import Any
 
 from flmr.build import IndexRecipe, QuestionSet
 from flmr.data import Qrels, ReadReport, Task, TaskSplit, find_task, qrels_of, read_qrels, read_questions
+from flmr.data.questions import matches
 from flmr.errors import InvalidInput, StorageError
 from flmr.evaluate import Report, Run, evaluate_run, write_result, write_run
 from flmr.evaluate.result import find_commit
@@ -117,7 +118,7 @@ def measure(
     if questions.task:
         read = [_as_of_task(question, find_task(questions.task)) for question in read]
     qrels = read_qrels(questions.qrels, strict=options.strict) if questions.qrels else qrels_of(read)
-    read = [question for question in read if _matches(question, questions.where)]
+    read = [question for question in read if matches(question, questions.where)]
     asked = [
         question
         for question in read
@@ -303,12 +304,6 @@ def _control(query: Query, options: Options) -> Query:
     if options.drop_instruction:
         query = replace(query, instruction="")
     return query
-
-
-def _matches(question: Question, where: Mapping[str, Any]) -> bool:
-    return all(
-        question.meta.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items()
-    )
 
 
 def _group(question: Question, by: str) -> str:

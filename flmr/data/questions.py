@@ -5,8 +5,9 @@ Knows the columns of a question.  Knows nothing of encoders or indexes, and open
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from flmr.data.fields import take_id, take_image, take_meta, take_regions, take_strings, take_text
 from flmr.data.report import ReadReport
@@ -45,6 +46,13 @@ def read_questions(
     path = Path(path)
     folder = path.parent if image_folder is None else Path(image_folder)
     return read_records(path, "questions", lambda row: _question(row, folder), strict=strict, report=report)
+
+
+def matches(question: Question, where: Mapping[str, Any]) -> bool:
+    """Whether the question's metadata have, for every key of `where`, its value, or one of them where it is a list."""
+    return all(
+        question.meta.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items()
+    )
 
 
 def _question(row: Row, folder: Path) -> Question:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from flmr.errors import InvalidRecipe, TrainingDiverged
@@ -32,6 +31,7 @@ from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning
 from flmr.train.ranks import Ranks, joined_ranks
 from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
 from flmr.train.recompute import recomputing
+from flmr.train.seeds import mixed_seed, seeded
 from flmr.train.stage import Prepared, ReadyStage, prepare, ready_stage
 from flmr.train.state import FEATURES, RunFolder
 from flmr.train.validation import Validation, validate
@@ -154,7 +154,7 @@ class _Run:
             first, self.resumed = self.resumed["step"], None
         else:
             self.best = None
-        seed = _mix(self.recipe.seed, self.stage_number)
+        seed = mixed_seed(self.recipe.seed, self.stage_number)
         features = self.recipe.features or self.folder.path / FEATURES
         with ready_stage(
             self.prepared, self.data, stage, self.recipe, seed=seed, folder=features, tick=self.tick, ranks=self.ranks
@@ -184,8 +184,8 @@ class _Run:
         recomputed = partial(recomputing, self.model) if stage.recompute else contextlib.nullcontext
         results = []
         for number in range(step * stage.accumulate, (step + 1) * stage.accumulate):
-            seed = _mix(ready.seed, number, *([self.ranks.rank] if self.ranks.rank else []))
-            with _seeded(seed, self.device), recomputed():
+            seed = mixed_seed(ready.seed, number, *([self.ranks.rank] if self.ranks.rank else []))
+            with seeded(seed, self.device), recomputed():
                 results.append(self._gradient(ready, stage, number, forward))
         loss = sum(result.loss for result in results) / len(results)
         weights = [p for group in optimizer.param_groups for p in group["params"]]
@@ -392,15 +392,3 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported()) if device.type == "cpu" else False
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's own generator (dropout) starts at `seed` inside, and is as it was before outside."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _mix(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

@@ -31,6 +31,7 @@ from flmr.progress import Report
 from flmr.records import ImageSource, Region
 from flmr.train.augment import augment
 from flmr.train.recipe import AugmentRecipe
+from flmr.train.seeds import mixed_seed
 from flmr.train.state import replace_file
 
 # Pictures run ahead at once.  32 took 1.6 times as long each: their activations do not fit the cache (Zen 5, float32).
@@ -118,7 +119,7 @@ class Pictures:
         scale = side / min(picture.size)
         size = tuple(max(side, round(pixels * scale)) for pixels in picture.size)
         values_HW3 = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BICUBIC), np.float32) / 255.0
-        generator = torch.Generator().manual_seed(_seed_of(self._seed, row, view))
+        generator = torch.Generator().manual_seed(mixed_seed(self._seed, row, view))
         varied = augment(torch.from_numpy(values_HW3).permute(2, 0, 1)[None], self._recipe, generator)
         return Image.fromarray((varied[0].permute(1, 2, 0) * 255.0).round().to(torch.uint8).numpy())
 
@@ -254,10 +255,6 @@ def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     for layer in layers:
         x = F.relu6(layer[0](x)) if isinstance(layer, nn.ModuleList) else layer(x)
     return x
-
-
-def _seed_of(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _bytes(source: Any) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from flmr.data import ReadReport, TaskSplit, find_task, read_passages, read_questions
+from flmr.data.questions import matches
 from flmr.evaluate import Run, read_run
 from flmr.evaluate.pseudo_recall import usable_answers
 from flmr.evaluate.run import Ranking
@@ -176,13 +177,6 @@ def _answering(
             left_out.add("mined passages that hold an answer", question.id, len(holding))
         changed.append(question)
     return changed, ranked
-
-
-def matches(question: Question, where: Any) -> bool:
-    """Whether the question's metadata have the wanted values."""
-    return all(
-        question.meta.get(key) in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items()
-    )
 
 
 def _read(

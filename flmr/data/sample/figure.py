@@ -159,20 +159,6 @@ def resample(stroke: np.ndarray, step: float) -> np.ndarray:
     return np.stack([np.interp(at, along, stroke[:, 0]), np.interp(at, along, stroke[:, 1])], 1)
 
 
-def cloud(figure: Figure, step: float = 0.02) -> np.ndarray:
-    """The unit figure as points about step apart: (P, 2); dots are kept as they are."""
-    unit = figure.unit()
-    if unit.kind == "dots":
-        return unit.points
-    return np.concatenate([resample(s, step) for s in unit.strokes])
-
-
-def chamfer(left: np.ndarray, right: np.ndarray) -> float:
-    """Mean distance from each cloud's points to the other cloud, averaged over both directions."""
-    squared = ((left[:, None] - right[None]) ** 2).sum(2)
-    return float((np.sqrt(squared.min(1)).mean() + np.sqrt(squared.min(0)).mean()) / 2)
-
-
 def turned(points: np.ndarray, degrees: float, mirror: bool = False) -> np.ndarray:
     """Points turned about the origin, after a flip of the y axis where mirror is set."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))

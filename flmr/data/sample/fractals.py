@@ -13,8 +13,6 @@ import numpy as np
 from flmr.data.sample.contour import contour
 from flmr.data.sample.figure import Figure, close, complex_to_points
 
-OMEGA = np.exp(1j * pi / 3)
-
 
 def turtle(program: str, angle_deg: float, start: complex = 1 + 0j) -> np.ndarray:
     """The path of a turtle: letters F, G go a step, + and - turn, others do nothing: complex points."""

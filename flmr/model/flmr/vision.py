@@ -80,8 +80,7 @@ class MobileNetTower(nn.Module):
         _check_pixels(pixels_B3SS, self.image_size)
         if output_attentions:
             raise InvalidInput("MobileNetV2 has no attentions; leave output_attentions out")
-        patches_BNV = self.vision_model(pixels_B3SS).flatten(2).transpose(1, 2)
-        return VisionFeatures(patches_BNV.mean(1), patches_BNV, (patches_BNV,) if output_hidden_states else None)
+        return _features_of_grid(self.vision_model(pixels_B3SS), output_hidden_states)
 
 
 class ConvTower(nn.Module):
@@ -98,8 +97,12 @@ class ConvTower(nn.Module):
         _check_pixels(pixels_B3SS, self.image_size)
         if output_attentions:
             raise InvalidInput("a convolutional tower has no attentions; leave output_attentions out")
-        patches_BNV = self.vision_model(pixels_B3SS).flatten(2).transpose(1, 2)
-        return VisionFeatures(patches_BNV.mean(1), patches_BNV, (patches_BNV,) if output_hidden_states else None)
+        return _features_of_grid(self.vision_model(pixels_B3SS), output_hidden_states)
+
+
+def _features_of_grid(grid_BVHW: torch.Tensor, output_hidden_states: bool) -> VisionFeatures:
+    patches_BNV = grid_BVHW.flatten(2).transpose(1, 2)
+    return VisionFeatures(patches_BNV.mean(1), patches_BNV, (patches_BNV,) if output_hidden_states else None)
 
 
 def build_vision_tower(config: PretrainedConfig, attention: str | None = None) -> nn.Module:
