@@ -115,9 +115,7 @@ def test_a_run_validates_what_its_checkpoint_finds(pictured: Path, write_recipe:
     write_jsonl(pictured / "passages.jsonl", spoilt)
     recipe = write_recipe(SHOWN, ("steps = 12", "steps = 4"))
     result = train(recipe, out=pictured / "run", progress=False)
-    lost = [
-        question for question in read_jsonl(pictured / "questions.jsonl") if spoilt[2]["id"] in question["positive_ids"]
-    ]
+    lost = [q for q in read_questions(pictured / "questions.jsonl") if spoilt[2]["id"] in q.positive_ids]
     assert result.left_out["passages whose picture cannot be read"] == 1
     assert result.left_out["questions without a known positive passage"] == 2 * len(lost)  # of training and validation
     encoder, account = load_encoder(result.folder, device="cpu"), Account()
