@@ -63,6 +63,7 @@ ENGINES = {
         ),
         Engine("flmr 2-bit + vectors", "flmr_index", options={"nbits": 2, "keep_vectors": True}),
         Engine("flmr float16", "flmr_index", options={"nbits": 0}, reranks=True),
+        Engine("flmr bfloat16", "flmr_index", options={"nbits": 0, "precision": "bfloat16"}, reranks=True),
         Engine("colbert-ai 2-bit", "colbert_ai", "colbertai"),
         Engine("fast-plaid 4-bit", "fast_plaid", "plaid"),
         Engine("xtr-warp-rs 4-bit", "xtr_warp", "plaid"),

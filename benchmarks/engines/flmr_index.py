@@ -16,13 +16,23 @@ SAMPLE_QUERIES = 64
 
 
 class Engine:
-    """An index of so many bits a dimension; 0 bits are float16 vectors.  sample: show it what questions are like."""
+    """An index of so many bits a dimension; 0 bits are float16 vectors.
+
+    sample: show it what questions are like.  precision: of products where vectors are reranked.
+    """
 
     def __init__(
-        self, folder: Path, threads: int, nbits: int, keep_vectors: bool = False, sample: bool = False
+        self,
+        folder: Path,
+        threads: int,
+        nbits: int,
+        keep_vectors: bool = False,
+        sample: bool = False,
+        precision: str = "float32",
     ) -> None:
         self._folder = folder
         self._sample = sample
+        self._precision = precision
         self._threads = threads
         self._how = {"nbits": nbits, "keep_vectors": keep_vectors}
         self._index: Index | None = None
@@ -75,4 +85,4 @@ class Engine:
     def rerank(self, query_QD: np.ndarray) -> np.ndarray:
         """MaxSim with every document that is held."""
         query = flmr.MultiVectors(query_QD, np.array([0, len(query_QD)], np.int64))
-        return flmr.maxsim(query, self._held, threads=self._threads)[0]
+        return flmr.maxsim(query, self._held, precision=self._precision, threads=self._threads)[0]

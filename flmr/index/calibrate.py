@@ -22,12 +22,14 @@ import numpy as np
 from flmr.index.manifest import PlanRecord
 from flmr.index.sample import SAMPLE_QUERIES, Sample, own_query
 from flmr.index.scoring import Part, Query
-from flmr.index.settings import MEASURED
+from flmr.index.settings import MEASURED, harder
 from flmr.index.snapshot import View
 
 # Of what a search may lose, ranks by means and by rough scores may each lose so much; estimates and rounding the rest.
 SHARE = 0.25
-SAFETY = (1.0, 10.0)  # a + b / k times the count that sufficed: of the best ten there are few ranks to judge by
+# By stage, 1 + this / k times the count that sufficed: of the best ten there are few ranks to judge by, and those by
+# means scatter most (of 100,000 items one in 400 is beyond 1,206 for 64 questions, beyond 4,687 for 200 others).
+SAFETY = (20.0, 10.0)
 LEAST_ITEMS = 1000  # counts measured on fewer say little about more
 
 
@@ -55,14 +57,17 @@ def measure_plan(
         return None
     ranks: dict[int, list[np.ndarray]] = {k: [] for k, _ in MEASURED}
     queries = sample.queries if sample is not None else _own_queries(views, seed)
-    for query_QD in queries:
+    losses = np.array(sample.losses) / sample.lost if sample is not None else np.ones(len(queries))
+    for query_QD, lost in zip(queries, losses.tolist(), strict=True):
         scores_3N = np.concatenate([_scores(view, query_QD, sample, threads) for view in views], axis=1)
         estimates_N = scores_3N[2]
         for k in ranks:
             best = np.argpartition(estimates_N, -min(k, items))[-k:]
-            ranks[k].append(np.array([_ranks(scores_N, best) for scores_N in scores_3N[:2]]))
+            places = np.array([_ranks(scores_N, best) for scores_N in scores_3N[:2]])
+            ranks[k].append(places / harder(lost))  # a search multiplies by that again
     counts = [
-        [_count(np.concatenate(ranks[k], axis=1)[stage], k, recall) for k, recall in MEASURED] for stage in range(2)
+        [_count(np.concatenate(ranks[k], axis=1)[stage], 1 + more / k, recall) for k, recall in MEASURED]
+        for stage, more in enumerate(SAFETY)
     ]
     return PlanRecord(
         items=items,
@@ -121,7 +126,7 @@ def _ranks(scores_N: np.ndarray, items: np.ndarray) -> np.ndarray:
     return before
 
 
-def _count(ranks: np.ndarray, k: int, recall: float) -> int:
+def _count(ranks: np.ndarray, safety: float, recall: float) -> int:
     """How many items to keep so that a search loses no more than its share."""
     level = 1 - SHARE * (1 - recall)
-    return math.ceil((SAFETY[0] + SAFETY[1] / k) * (float(np.quantile(ranks, level, method="higher")) + 1))
+    return math.ceil(safety * (float(np.quantile(ranks, level, method="higher")) + 1))

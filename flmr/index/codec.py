@@ -44,7 +44,10 @@ from flmr.ops.trellis import SCALES, dequantize, quantize, scale_table, trellis_
 
 MAX_BLOCK = 256  # a full rotation of D = 8192 would take 256 MB and 67 M multiplications a vector
 SAMPLE_PER_CENTROID = 64
-CENTROIDS_PER_ROOT = 4  # K = 4 sqrt(T): 2,048 for 300,000 vectors, as in the measurements that chose this codec
+# K is 4 to 8 times sqrt(T), 8 where that costs no more than a byte a vector: 2,048 for 300,000 vectors, 8,192 for a
+# million.  Twice as many take a seventh of the squared residuals and a little time (docs/log.md).
+CENTROIDS_PER_ROOT = (4, 8)
+VECTORS_PER_CENTROID = 128
 MAX_CENTROIDS = 65_536
 HEADROOM = 512  # the largest scale over that of the longest row: later rows, and residuals, may be longer
 WIDTH_BYTES = 1 << 20
@@ -83,10 +86,12 @@ class Codec:
 
     def rotate(self, vectors_TD: np.ndarray, *, threads: int | None = None) -> np.ndarray:
         """Vectors, or a query's rows, in the space of the codes: (T, D) float32."""
-        permuted_TD = vectors_TD[:, self.permutation_D]
+        permuted_TD = vectors_TD if self._in_order else vectors_TD[:, self.permutation_D]
+        if len(self.blocks) == 1:
+            return multiply(permuted_TD, self._transposed[0][1], threads=threads)
         rotated_TD = np.empty((len(vectors_TD), self.dim), np.float32)
-        for dims, matrix in self._matrices():
-            rotated_TD[:, dims] = multiply(permuted_TD[:, dims], matrix.T, threads=threads)
+        for dims, matrix in self._transposed:
+            rotated_TD[:, dims] = multiply(permuted_TD[:, dims], matrix, threads=threads)
         return rotated_TD
 
     def unrotate(self, rotated_TD: np.ndarray) -> np.ndarray:
@@ -155,10 +160,19 @@ class Codec:
             dim, place = dim + width, place + width * width
         return matrices
 
+    @lazy
+    def _in_order(self) -> bool:
+        return bool((self.permutation_D == np.arange(self.dim)).all())
+
+    @lazy
+    def _transposed(self) -> list[tuple[slice, np.ndarray]]:
+        return [(dims, np.ascontiguousarray(matrix.T)) for dims, matrix in self._matrices()]
+
 
 def num_centroids(num_vectors: int, num_sampled: int) -> int:
-    """K for a corpus: the power of two nearest to 4 sqrt(T), with at least 8 sampled vectors each where there are."""
-    wanted = CENTROIDS_PER_ROOT * math.sqrt(max(num_vectors, 1))
+    """K for a corpus: a power of two, with at least 8 sampled vectors each where there are."""
+    fewest, most = (times * math.sqrt(max(num_vectors, 1)) for times in CENTROIDS_PER_ROOT)
+    wanted = min(max(fewest, num_vectors / VECTORS_PER_CENTROID), most)
     return min(1 << round(math.log2(wanted)), MAX_CENTROIDS, max(num_sampled // 8, min(num_sampled, 8), 1))
 
 

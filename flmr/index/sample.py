@@ -57,10 +57,20 @@ class Sample:
         return np.array([query.sum(axis=0, dtype=np.float64) for query in self.queries])
 
     @lazy
+    def usual(self) -> np.ndarray:
+        """What the sums have in common: (D,) float64."""
+        usual_D: np.ndarray = self.sums.mean(axis=0)
+        return usual_D
+
+    @lazy
+    def losses(self) -> list[float]:
+        """What share of the lengths of each query's rows was lost where these were merged."""
+        return [1 - float(np.linalg.norm(query.astype(np.float64), axis=1).sum()) for query in self.queries]
+
+    @lazy
     def lost(self) -> float:
-        """What share of the lengths of the queries' rows is lost where these are merged."""
-        lengths = [float(np.linalg.norm(query.astype(np.float64), axis=1).sum()) for query in self.queries]
-        return max(1 - float(np.mean(lengths)), LEAST_LOST)
+        """The same on average, at least what rounding may hide."""
+        return max(float(np.mean(self.losses)), LEAST_LOST)
 
     @property
     def least_likeness(self) -> float:
@@ -71,7 +81,7 @@ class Sample:
 
     def likeness(self, query_QD: np.ndarray, least: float) -> float:
         """How much of the usual sample query is in a query; 0 where their cosine is below `least`."""
-        sum_D, usual_D = query_QD.sum(axis=0, dtype=np.float64), self.sums.mean(axis=0)
+        sum_D, usual_D = query_QD.sum(axis=0, dtype=np.float64), self.usual
         if _cosine(sum_D, usual_D) < least:
             return 0.0
         return max(0.0, float((sum_D * usual_D).sum() / np.square(usual_D).sum()))

@@ -313,13 +313,18 @@ def _best_parts(scored: list[Scored], count: int) -> list[Part]:
     """The best items over all segments, as parts again, rows ascending."""
     if not scored:
         return []
-    ends = np.cumsum([len(entry.scores) for entry in scored])
-    best = best_rows(np.concatenate([entry.scores for entry in scored]), count)
-    shares = np.split(best, np.searchsorted(best, ends[:-1]))
+    if len(scored) == 1:
+        shares = [best_rows(scored[0].scores, count)]
+    else:
+        ends = np.cumsum([len(entry.scores) for entry in scored])
+        best = best_rows(np.concatenate([entry.scores for entry in scored]), count)
+        starts = np.concatenate(([0], ends[:-1])).astype(np.uint32)
+        shares = [
+            rows - start for rows, start in zip(np.split(best, np.searchsorted(best, ends[:-1])), starts, strict=True)
+        ]
     parts = []
-    for entry, end, rows in zip(scored, ends.tolist(), shares, strict=True):
-        local = rows - np.uint32(end - len(entry.scores))
-        parts.append(Part(entry.part.view, local if entry.part.rows is None else entry.part.rows[local]))
+    for entry, rows in zip(scored, shares, strict=True):
+        parts.append(Part(entry.part.view, rows if entry.part.rows is None else entry.part.rows[rows]))
     return [part for part in parts if part.items]
 
 

@@ -29,9 +29,9 @@ EFFORT_ROWS = 16
 MORE_PER_DECADE = 0.5  # of k: of 16,351 items the best 100 are found to .994, with 0.19 to .986 (8 bits)
 ALMOST_ALL = 0.75  # of the items: then all are estimated, in the order in which they are stored
 
-# Estimates rank the best 10 within 23 at the 95th percentile of queries of 32 rows that were merged to 8, 60 at worst;
-# the best 100 within 243.
-FINALISTS_PER_ROOT = 15.0  # times sqrt(k), on top of k
+# Estimates rank the best 10 of 5,000 within 17 at the 99th percentile of queries of 32 rows merged to 8, 60 at
+# worst; the best 100 within 135, 268 at worst.
+FINALISTS_PER_ROOT = 12.0  # times sqrt(k), on top of k
 FINALISTS_POWER = 0.3  # of items / 5,000: of 100,000 (1,000,000) the best ten are within 161 (282) by their estimates
 FINALISTS_ITEMS = 5000
 RESCORED_PER_RESULT = 4  # where float16 vectors are kept, that correct more than an estimate's rounding
@@ -100,9 +100,7 @@ class Plan:
     def scored(self, items: int, *, vectors: bool, lost: float = 1.0) -> int:
         """Of so many items, how many to score after the estimates; vectors: from kept vectors."""
         usual = self.rescored if vectors else self.finalists
-        return math.ceil(
-            usual * math.pow(max(1.0, items / FINALISTS_ITEMS), FINALISTS_POWER) * math.sqrt(_harder(lost))
-        )
+        return math.ceil(usual * math.pow(max(1.0, items / FINALISTS_ITEMS), FINALISTS_POWER) * math.sqrt(harder(lost)))
 
     def kept(self, items: int, *, known: bool, lost: float = 1.0) -> int:
         """Of so many items, how many to give rough scores to; known: whether the query is like the sample.
@@ -112,7 +110,7 @@ class Plan:
         counts = self.measured.by_means if self.measured is not None else ()
         if self.asked is not None or not known or not counts:
             return items
-        wanted = max(math.ceil(self._count(counts, items) * _harder(lost)), 2 * self.finalists)
+        wanted = max(math.ceil(self._count(counts, items) * harder(lost)), 2 * self.finalists)
         return items if wanted >= ALMOST_ALL * items else wanted
 
     def candidates(self, items: int, rows: int, *, known: bool, lost: float = 1.0) -> int:
@@ -124,7 +122,7 @@ class Plan:
         if self.asked is not None:
             return max(self.asked, self.k)
         if known and self.measured is not None:
-            wanted = math.ceil(self._count(self.measured.rough, items) * _harder(lost))
+            wanted = math.ceil(self._count(self.measured.rough, items) * harder(lost))
         else:
             wanted = self._usual(items, rows)
             if self.measured is not None and self.measured.likeness is None:
@@ -155,7 +153,8 @@ class Plan:
         return math.ceil(share * few * math.pow(self.k / share / 10, slope))
 
 
-def _harder(lost: float) -> float:
+def harder(lost: float) -> float:
+    """How many times as many items have to be looked at for a query that loses so many times what the sample's lose."""
     return math.pow(min(max(lost, 1.0), MOST_LOST_TIMES), LOST_POWER)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import Array, count_items, ready, same, token_rows
+from flmr.ops.arrays import Array, count_items, in_place, ready, same, token_rows
 from flmr.ops.trellis import packed_size, unpack_reference
 
 BLOCK = 32  # query rows that are laid out together for scores
@@ -396,7 +396,7 @@ def _count_vectors(coded: Coded, rows: Array) -> int:
 
 
 def _in_place(*arrays: Array) -> list[Array]:
-    return [np.require(array, requirements=["C", "A"]) for array in arrays]
+    return [in_place(array) for array in arrays]
 
 
 def _checked_query(query_QD: Array, book: Codebook) -> Array:

@@ -61,9 +61,10 @@ def available() -> bool:
     return True
 
 
-def isas() -> list[str]:
+@cache
+def isas() -> tuple[str, ...]:
     """The instruction sets that are compiled in and that this processor has, slowest first."""
-    return list(_module().isas())
+    return tuple(_module().isas())
 
 
 def isa(name: str | None = None) -> str:
@@ -73,7 +74,7 @@ def isa(name: str | None = None) -> str:
     """
     known = isas()
     if name is not None and name not in known:
-        raise InvalidInput(f"instruction set {name!r} is not available here; use one of {known}")
+        raise InvalidInput(f"instruction set {name!r} is not available here; use one of {list(known)}")
     return known[-1] if name is None else name
 
 

@@ -74,8 +74,8 @@ def _checked(
     rows_MD: Array, packed_NP: Array, scales_N: Array, scale_table: Array
 ) -> tuple[Array, Array, Array, Array]:
     rows = ready("rows", rows_MD, np.float32, ndim=2)
-    packed = np.require(ready("packed", packed_NP, np.uint8, ndim=2), requirements=["C", "A"])
-    scales = np.require(ready("scales", scales_N, np.uint8, ndim=1), requirements=["C", "A"])
+    packed = ready("packed", packed_NP, np.uint8, ndim=2)
+    scales = ready("scales", scales_N, np.uint8, ndim=1)
     table = ready("scale table", scale_table, np.float32, ndim=1)
     same("N", packed=len(packed), scales=len(scales))
     same("number of scales", table=len(table), needed=256)
