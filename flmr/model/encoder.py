@@ -34,7 +34,11 @@ DEFAULT_INSTRUCTIONS: Mapping[str, str] = {
     "text": "Retrieve documents that answer the question",
     "image": "Identify the document that is connected to the provided image",
 }
-"""What is asked where a query brings no instruction of its own (models that mask instructions only)."""
+"""What is asked where a query brings no instruction of its own (models that mask instructions only).
+
+The first is, word for word, one of those that the published PreFLMR checkpoints were trained with on questions about
+pictures, so that they are asked as in training; the other two are worded here.  All three count in the fingerprint.
+"""
 
 
 class FLMREncoder:
