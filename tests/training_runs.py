@@ -1,10 +1,13 @@
-"""What tests of training need of a run: the losses that it left, and nobody who watches it."""
+"""What tests of training need of a run: the losses that it left, a stop halfway, nobody who watches."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from json_lines import read_jsonl
+
+from flmr.train import train
 
 
 def losses(folder: Path) -> list[float]:
@@ -14,3 +17,18 @@ def losses(folder: Path) -> list[float]:
 
 def silent(stage: str, done: int, total: int | None = None) -> None:
     """Nobody watches."""
+
+
+class Stopped(Exception):
+    """Stands for a kill inside a test's own process."""
+
+
+def train_until(recipe: Path, out: Path, step: int) -> None:
+    """Train, and stop after a step as by a kill."""
+
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage.startswith("training") and done == step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(recipe, out=out, progress=stop)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from json_lines import read_jsonl, write_jsonl
 from tiny_reader import write_tiny_reader
+from training_runs import train_until
 
 from flmr import Retriever
 from flmr.cli import main
@@ -172,20 +173,10 @@ def test_a_joint_run_leaves_a_retriever_and_a_reader_that_work_together(world: P
     assert all(answer.hits and answer.log_probability < 0 for answer in answers)
 
 
-class Killed(Exception):
-    """Stands for a kill inside a test's own process."""
-
-
 def test_resumed_joint_run_equals_uninterrupted_run_bit_for_bit(world: Path, write_joint: Write) -> None:
     recipe = write_joint(joint=f"of_first = 6\n{REFRESHED}")
     train(recipe, out=world / "whole", progress=False)
-
-    def kill(stage: str, done: int, total: int | None) -> None:
-        if stage.startswith("training") and done == 7:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(recipe, out=world / "parts", progress=kill)
+    train_until(recipe, world / "parts", 7)
     train(recipe, out=world / "parts", progress=False, resume=True)
     assert rows_of(world / "parts") == rows_of(world / "whole")
     for name in ("model.safetensors", "reader/model.safetensors"):

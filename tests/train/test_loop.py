@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from json_lines import read_jsonl, write_jsonl
-from training_runs import losses
+from training_runs import losses, train_until
 
 from flmr.data import read_passages, read_questions
 from flmr.errors import AlreadyExists, InvalidRecipe, TrainingDiverged, UnreadableImage
@@ -50,10 +50,6 @@ def test_same_seed_gives_the_same_curve_and_another_seed_another(world: Path, wr
     assert losses(world / "a") == losses(world / "b") != losses(world / "c")
 
 
-class Killed(Exception):
-    """Stands for a kill inside a test's own process."""
-
-
 @pytest.mark.parametrize(
     ("kill_at", "frozen", "extra"),
     [(2, False, ""), (7, True, ""), (11, False, 'ema = 0.8\nchoose = "last"\nrecompute = true\naccumulate = 2')],
@@ -64,13 +60,7 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
     freeze = [(f"learning_rate_{g} = 1e-3", f"learning_rate_{g} = 0.0") for g in ("text", "vision") if frozen]
     recipe = write_recipe(*freeze, extra=f"feature_dropout = 0.2\nsave_every = 4\n{extra}")
     train(recipe, out=world / "whole", progress=False)
-
-    def kill(stage: str, done: int, total: int | None) -> None:
-        if stage.startswith("training") and done == kill_at:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(recipe, out=world / "parts", progress=kill)
+    train_until(recipe, world / "parts", kill_at)
     train(recipe, out=world / "parts", progress=False, resume=True)
     assert losses(world / "parts") == losses(world / "whole")
     one, two = weights(world / "whole"), weights(world / "parts")
