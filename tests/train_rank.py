@@ -1,15 +1,22 @@
-"""One of two processes, as a launcher starts it: `train_rank.py golden CASE OUT`, `train_rank.py train RECIPE OUT`."""
+"""One of two processes, as a launcher starts it: `train_rank.py golden CASE OUT`, `train_rank.py train RECIPE OUT`.
+
+`train_rank.py gradients RECIPE OUT` also writes what every step moves the weights by, to OUT.gradients.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from flmr.errors import InvalidInput
 from flmr.model.flmr import FLMRModelForRetrieval
@@ -90,12 +97,31 @@ def golden(case: Path, out: Path, ranks: Ranks) -> None:
         raise AssertionError("both processes should have stopped")
 
 
+@contextmanager
+def keeping_gradients(folder: Path) -> Iterator[None]:
+    """Write the gradients of every optimiser step, as the optimiser is given them, to STEP-RANK.safetensors."""
+    folder.mkdir(exist_ok=True)
+    steps = itertools.count()
+
+    def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        found = {str(i): weight.grad for i, weight in enumerate(weights) if weight.grad is not None}
+        save_file(found, folder / f"{next(steps)}-{os.environ.get('RANK', '0')}.safetensors")
+
+    hook = register_optimizer_step_pre_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def main(what: str, first: str, out: str) -> None:
     torch.set_num_threads(1)
     if what == "golden":
         with joined_ranks(torch.device("cpu")) as ranks:
             golden(Path(first), Path(out), ranks)
-    else:
+        return
+    with keeping_gradients(Path(f"{out}.gradients")) if what == "gradients" else nullcontext():
         train(first, out=out, progress=False, resume=Path(out).exists())
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from json_lines import write_jsonl
+from json_lines import read_jsonl, write_jsonl
 from PIL import Image
 
 COLOURS = {
@@ -15,6 +16,13 @@ COLOURS = {
     "black": (10, 10, 10), "white": (245, 245, 245), "pink": (240, 130, 200), "cyan": (20, 220, 220),
 }  # fmt: skip
 QUESTIONS = {"use": "What is it used for?", "origin": "Where does it come from?"}
+
+REGIONS: list[list[list[float]]] = [
+    [],
+    [[0.0, 0.0, 0.5, 1.0]],
+    [[0.5, 0.0, 1.0, 1.0]],
+    [[0.0, 0.0, 0.5, 0.5], [0.25, 0.5, 1.0, 1.0]],
+]
 
 RECIPE = """
 seed = 3
@@ -79,6 +87,25 @@ def world(tmp_path: Path) -> Path:
     write_jsonl(tmp_path / "passages.jsonl", passages)
     write_jsonl(tmp_path / "questions.jsonl", questions)
     return tmp_path
+
+
+@pytest.fixture
+def pictured(world: Path) -> Path:
+    """The world with noise for pictures: questions with none to three images, half of the passages with one."""
+    rng = np.random.default_rng(0)
+    for path in sorted((world / "images").iterdir()):
+        noise = Image.fromarray(rng.integers(0, 256, (4, 6, 3), np.uint8))
+        noise.resize((30, 20), Image.Resampling.NEAREST).save(path)
+    passages, questions = read_jsonl(world / "passages.jsonl"), read_jsonl(world / "questions.jsonl")
+    for passage in passages[::2]:
+        passage["image"] = f"images/{passage['entity']}.png"
+    for i, question in enumerate(questions):
+        question["image_regions"] = REGIONS[i % 4]
+    for question in questions[3::5]:
+        del question["image"], question["image_regions"]
+    write_jsonl(world / "passages.jsonl", passages)
+    write_jsonl(world / "questions.jsonl", questions)
+    return world
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_rank import finish, start_two
+from train_bench import assert_same
+from train_rank import finish, keeping_gradients, start_two
 from training_runs import losses
 
 from flmr.errors import MissingExtra
@@ -23,6 +24,7 @@ from flmr.train.ranks import Ranks, joined_ranks
 
 pytest.importorskip("accelerate")
 Write = Callable[..., Path]
+RUNS = (("one", 0), ("two", 0), ("two", 1))
 STILL = (
     ("num_hidden_layers = 1,", "num_hidden_layers = 1, hidden_dropout_prob = 0.0, attention_probs_dropout_prob = 0.0,"),
     ("config_base = { ", "config_base = { hidden_dropout_prob = 0.0, attention_probs_dropout_prob = 0.0, "),
@@ -49,6 +51,26 @@ def test_two_processes_go_the_way_of_one(world: Path, write_recipe: Write) -> No
     torch.testing.assert_close(losses(world / "two"), losses(world / "one"), rtol=2e-3, atol=2e-3)
     assert json.loads((world / "two" / "result.json").read_text())["best"] == one.best
     load_checkpoint(world / "two")
+
+
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_gradients_that_two_processes_accumulate_are_those_of_one(
+    pictured: Path, write_recipe: Write, chunk: int
+) -> None:
+    shown = ("dim = 16", "dim = 16\ncontext_concat_output_from_vision_encoder = true")
+    odd = ("batch_size = 8", "batch_size = 5"), ("steps = 12", "steps = 2"), ("evaluate_every = 6", "")
+    several = f"accumulate = 3\nclip_norm = 0.0\nchunk = {chunk}\nnegatives = [{{ count = 1 }}]"
+    recipe = write_recipe(*STILL, shown, *odd, extra=several)
+    processes = start_two("gradients", recipe, pictured / "two")
+    with keeping_gradients(pictured / "one.gradients"):
+        train(recipe, out=pictured / "one", progress=False)
+    for code, said in finish(processes):
+        assert code == 0, said
+    torch.testing.assert_close(losses(pictured / "two"), losses(pictured / "one"), rtol=2e-3, atol=2e-3)
+    first = [load_file(pictured / f"{run}.gradients" / f"0-{rank}.safetensors") for run, rank in RUNS]
+    assert first[0].keys() == first[1].keys() == first[2].keys() and len(first[0]) > 20
+    assert all(torch.equal(gradient, first[2][name]) for name, gradient in first[1].items())  # both step alike
+    assert_same(first[1], first[0])
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from json_lines import read_jsonl, write_jsonl
-from PIL import Image
 from train_bench import assert_same, bench
 
 from flmr import Retriever, maxsim
@@ -23,37 +22,12 @@ from flmr.records import Passage
 from flmr.train import RetrieverHooks, train
 
 Write = Callable[..., Path]
-REGIONS: list[list[list[float]]] = [
-    [],
-    [[0.0, 0.0, 0.5, 1.0]],
-    [[0.5, 0.0, 1.0, 1.0]],
-    [[0.0, 0.0, 0.5, 0.5], [0.25, 0.5, 1.0, 1.0]],
-]
 STILL = "hidden_dropout_prob = 0.0, attention_probs_dropout_prob = 0.0, "
 SHOWN = ("dim = 16", "dim = 16\ncontext_concat_output_from_vision_encoder = true")
 MLP_ONLY = ("use_transformer_mapping_network = true", "use_transformer_mapping_network = false")
 BLACK = ("dim = 16", 'dim = 16\nquery_missing_image = "black"')
 APART = ("dim = 16", "dim = 16\nseparate_query_and_context_vision_encoder = true")
 AT_REST = ("learning_rate_vision = 1e-3", "learning_rate_vision = 0.0")
-
-
-@pytest.fixture
-def pictured(world: Path) -> Path:
-    """The world with noise for pictures: questions with none to three images, half of the passages with one."""
-    rng = np.random.default_rng(0)
-    for path in sorted((world / "images").iterdir()):
-        noise = Image.fromarray(rng.integers(0, 256, (4, 6, 3), np.uint8))
-        noise.resize((30, 20), Image.Resampling.NEAREST).save(path)
-    passages, questions = read_jsonl(world / "passages.jsonl"), read_jsonl(world / "questions.jsonl")
-    for passage in passages[::2]:
-        passage["image"] = f"images/{passage['entity']}.png"
-    for i, question in enumerate(questions):
-        question["image_regions"] = REGIONS[i % 4]
-    for question in questions[3::5]:
-        del question["image"], question["image_regions"]
-    write_jsonl(world / "passages.jsonl", passages)
-    write_jsonl(world / "questions.jsonl", questions)
-    return world
 
 
 def still(write_recipe: Write, *changes: tuple[str, str], **keys: str) -> Path:
