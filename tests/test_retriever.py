@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hash_encoder import COLOURS, TEXTS, HashEncoder
 from PIL import Image
@@ -118,6 +120,13 @@ def test_index_without_recorded_encoder_says_so(tmp_path: Path, encoder: HashEnc
 def test_folder_that_is_no_index_is_refused(tmp_path: Path, encoder: HashEncoder) -> None:
     with pytest.raises(NotAnIndex):
         Retriever.open(tmp_path, encoder)
+
+
+def test_build_reads_parquet_as_it_reads_lines(tmp_path: Path, encoder: HashEncoder, built: Retriever) -> None:
+    rows = [{"passage_id": p.id, "passage_content": p.text, "title": p.title, **p.meta} for p in PASSAGES]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    with Retriever.build(tmp_path / "p.parquet", tmp_path / "again", encoder, nbits=4, progress=False) as retriever:
+        assert retriever.search(["burns", "a red leaf"]) == built.search(["burns", "a red leaf"])
 
 
 def test_build_reads_a_file_and_accounts_for_bad_lines(tmp_path: Path, encoder: HashEncoder) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from flmr.errors import CheckpointError, InvalidInput
 from flmr.images import load_image
-from flmr.model.flmr import FLMRConfig, init_mobilenet
+from flmr.model.flmr import FLMRConfig, FLMRModelForRetrieval, init_mobilenet
 from flmr.model.flmr.mobilenet import MobileNetV2, load_mobilenet_v2
 from flmr.model.flmr.vision import MobileNetTower
 from flmr.model.image_processor import preprocess
@@ -82,8 +82,9 @@ def test_a_model_with_mobilenet_encodes_and_survives_a_folder(shared: Path, tmp_
         after = again.query(encoding["input_ids"], encoding["attention_mask"], pixels).late_interaction_output
     assert before.shape == (1, 12 + 3 + 4, 8) and torch.equal(before, after)
     assert again.config.vision_config.image_size == 64
+    eager = FLMRModelForRetrieval.from_pretrained(tmp_path, attn_implementation="eager")
     with pytest.raises(InvalidInput, match="no attentions"):
-        model.query(encoding["input_ids"], encoding["attention_mask"], pixels, output_attentions=True)
+        eager.query(encoding["input_ids"], encoding["attention_mask"], pixels, output_attentions=True)
 
 
 def test_mobilenet_weights_are_not_put_into_another_tower(shared: Path, tiny_parts: Any) -> None:

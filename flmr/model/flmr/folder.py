@@ -26,6 +26,9 @@ _HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_d
 _IGNORED_ARGUMENTS = frozenset(
     ("trust_remote_code", "low_cpu_mem_usage", "use_safetensors", "adapter_kwargs", "code_revision", "weights_only")
 )
+# And of its writer: the format is one, and a token is needed by push_to_hub alone.
+_IGNORED_IN_SAVING = frozenset(("save_function", "safe_serialization", "variant", "token", "use_auth_token"))
+_IGNORED_IN_SAVING |= {"save_peft_format", "save_original_format", "distributed_checkpoint"}
 
 
 def load_model(kind: Any, name_or_path: str | Path, **kwargs: Any) -> Any:
@@ -62,11 +65,18 @@ def save_model(
     push_to_hub: bool = False,
     max_shard_size: int | str | None = None,
     dtype: torch.dtype | None = None,
-    **_: Any,
+    **kwargs: Any,
 ) -> None:
-    """Write a model's folder, its tokenizers included; the arguments are those of `save_pretrained`."""
+    """Write a model's folder, its tokenizers included; the arguments are those of `save_pretrained`.
+
+    Raises InvalidInput where one is not known, or is not done here.
+    """
     if push_to_hub:
         raise InvalidInput("save first, then call push_to_hub(repo_id)")
+    for name in kwargs.keys() - _IGNORED_IN_SAVING:
+        raise InvalidInput(f"save_pretrained does not know the argument {name!r}")
+    if kwargs.get("variant") is not None or kwargs.get("safe_serialization") is False:
+        raise InvalidInput("weights are written as model.safetensors only; leave variant and safe_serialization out")
     if not is_main_process:
         return
     folder = Path(save_directory)

@@ -85,6 +85,7 @@ class States:
         """The text tower's last hidden state: (B, L, H)."""
         last: torch.Tensor
         last, states, attentions = tower(input_ids, attention_mask, self._hidden_states, self._attentions)
+        self._check(attentions)
         self._kept |= {"text_encoder_hidden_states": states, "text_encoder_attentions": attentions}
         return last
 
@@ -95,6 +96,7 @@ class States:
         if pixels.ndim != 5:
             raise InvalidInput(f"pixel_values must be (B, 3, S, S) or (B, R, 3, S, S), not {tuple(pixels.shape)}")
         seen: VisionFeatures = tower(pixels.flatten(0, 1), self._hidden_states, self._attentions)
+        self._check(seen.attentions)
         self._kept |= {"vision_encoder_hidden_states": seen.hidden_states, "vision_encoder_attentions": seen.attentions}
         items, images = pixels.shape[:2]
         return ImageFeatures(
@@ -105,6 +107,13 @@ class States:
         """Keep the mapping network's states."""
         if self._hidden_states:
             self._kept["transformer_mapping_network_hidden_states"] = states
+
+    def _check(self, attentions: tuple[torch.Tensor, ...] | None) -> None:
+        """Raise InvalidInput where attentions are asked for and the tower's implementation keeps none."""
+        if self._attentions and not any(attention is not None for attention in attentions or ()):
+            raise InvalidInput(
+                "attentions are kept by from_pretrained(..., attn_implementation='eager') only; ask that"
+            )
 
     def fields(self) -> dict[str, Any]:
         """What was kept, by output field."""

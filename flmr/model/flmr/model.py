@@ -396,6 +396,10 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
             if isinstance(module, nn.Linear | nn.Conv2d | nn.LayerNorm) and module.bias is not None:
                 module.bias.zero_()
 
+    @classmethod
+    def try_load_torch_extensions(cls, use_gpu: bool = False) -> None:
+        """Published scripts call this before they search on a CPU; here there is nothing to load."""
+
     # --- files -----------------------------------------------------------------------------------------------------
 
     @classmethod
