@@ -27,9 +27,9 @@ from flmr.index.snapshot import View
 
 # Of what a search may lose, ranks by means and by rough scores may each lose so much; estimates and rounding the rest.
 SHARE = 0.25
-# By stage, 1 + this / k times the count that sufficed: of the best ten there are few ranks to judge by, and those by
-# means scatter most (of 100,000 items one in 400 is beyond 1,206 for 64 questions, beyond 4,687 for 200 others).
-SAFETY = (20.0, 10.0)
+# Of the best ten there are few ranks to judge by, the fewer of more items: 1 + 10 / k times the count that sufficed for
+# 5,000, and beyond that a part that grows with their number (of 1,000,000 the sample's count, tripled, lost 2.3%).
+SAFETY, SAFETY_ITEMS, SAFETY_POWER = 10.0, 5000, 0.3
 LEAST_ITEMS = 1000  # counts measured on fewer say little about more
 
 
@@ -66,8 +66,8 @@ def measure_plan(
             places = np.array([_ranks(scores_N, best) for scores_N in scores_3N[:2]])
             ranks[k].append(places / harder(lost))  # a search multiplies by that again
     counts = [
-        [_count(np.concatenate(ranks[k], axis=1)[stage], 1 + more / k, recall) for k, recall in MEASURED]
-        for stage, more in enumerate(SAFETY)
+        [_count(np.concatenate(ranks[k], axis=1)[stage], _safety(k, items), recall) for k, recall in MEASURED]
+        for stage in range(2)
     ]
     return PlanRecord(
         items=items,
@@ -124,6 +124,10 @@ def _ranks(scores_N: np.ndarray, items: np.ndarray) -> np.ndarray:
     ordered_N = np.sort(scores_N)
     before: np.ndarray = len(ordered_N) - np.searchsorted(ordered_N, scores_N[items], side="right")
     return before
+
+
+def _safety(k: int, items: int) -> float:
+    return 1 + SAFETY / k * math.pow(max(1.0, items / SAFETY_ITEMS), SAFETY_POWER)
 
 
 def _count(ranks: np.ndarray, safety: float, recall: float) -> int:

@@ -52,6 +52,10 @@ class Part:
         """Of something that all items of the segment have, what the part's items have."""
         return values_N if self.rows is None else values_N[self.rows]
 
+    def all_rows(self) -> np.ndarray:
+        """Its rows, uint32 ascending."""
+        return np.arange(len(self.view.segment), dtype=np.uint32) if self.rows is None else self.rows
+
     def restricted(self, candidates: np.ndarray) -> Part:
         """The candidates, uint32 ascending, that belong to the part."""
         if self.rows is not None:
@@ -67,10 +71,6 @@ class Scored:
 
     part: Part
     scores: np.ndarray
-
-    def rows(self) -> np.ndarray:
-        """The rows that the scores belong to."""
-        return np.arange(len(self.scores)) if self.part.rows is None else self.part.rows
 
 
 class Query:

@@ -222,22 +222,71 @@ def _answer(query: Query, parts: list[Part], chosen: Plan, usual_lost: float) ->
 
 def _finalists(query: Query, parts: list[Part], chosen: Plan, usual_lost: float) -> list[Part]:
     """The items that are worth scoring; usual_lost: what merging loses of the sample queries."""
-    items = sum(part.items for part in parts)
+    items = _items(parts)
     likely = parts
     if chosen.nprobe is not None:
         likely = [query.probe(part, chosen.nprobe) for part in parts]
-        if sum(part.items for part in likely) < min(chosen.k, items):
+        if _items(likely) < min(chosen.k, items):
             likely = parts  # the lists that were probed held too few: look at everything
     known = query.likeness > 0
     lost = query.lost(parts) / usual_lost if known else 1.0
     kept = chosen.kept(items, known=known, lost=lost)
-    if sum(part.items for part in likely) > kept:
-        likely = _best_parts([query.by_means(part) for part in likely], kept)
     wanted = chosen.candidates(items, query.rows(parts), known=known, lost=lost)
-    if sum(part.items for part in likely) > wanted:
-        likely = _best_parts([query.rough(part) for part in likely], wanted)
+    estimated: list[Scored] = []
+    while True:
+        near = _best_parts([query.by_means(part) for part in likely], kept) if _items(likely) > kept else likely
+        rough = [query.rough(part) for part in near] if _items(near) > wanted else []
+        estimated = _estimate(query, _best_parts(rough, wanted) if rough else near, estimated)
+        if not (known and chosen.widens):
+            break
+        best = _best_parts(estimated, chosen.k)
+        by_means = near is not likely and chosen.too_deep(
+            _missing(best, _best_parts([query.by_means(part) for part in near], chosen.safely(kept)))
+        )
+        by_rough = bool(rough) and chosen.too_deep(_missing(best, _best_parts(rough, chosen.safely(wanted))))
+        if not (by_means or by_rough):
+            break
+        kept, wanted = kept * (1 + by_means), wanted * (1 + by_rough)
     count = chosen.scored(items, vectors=any(part.view.segment.has_vectors for part in parts), lost=lost)
-    return _best_parts([query.estimate(part) for part in likely], count)
+    return _best_parts(estimated, count)
+
+
+def _estimate(query: Query, parts: list[Part], known: list[Scored]) -> list[Scored]:
+    """Estimates of these items and of those that have some already."""
+    if not known:
+        return [query.estimate(part) for part in parts]
+    scored = {entry.part.view.segment.name: entry for entry in known}
+    for part in parts:
+        before = scored.get(part.view.segment.name)
+        if before is None:
+            scored[part.view.segment.name] = query.estimate(part)
+            continue
+        rows = np.setdiff1d(part.all_rows(), before.part.all_rows(), assume_unique=True)
+        more = query.estimate(Part(part.view, rows))
+        rows = np.concatenate([before.part.all_rows(), rows])
+        order = np.argsort(rows)
+        scored[part.view.segment.name] = Scored(
+            Part(part.view, rows[order]), np.concatenate([before.scores, more.scores])[order]
+        )
+    return list(scored.values())
+
+
+def _missing(items: list[Part], among: list[Part]) -> int:
+    """How many of these items are not among those."""
+    rows = {part.view.segment.name: part.all_rows() for part in among}
+    missing = 0
+    for part in items:
+        known = rows.get(part.view.segment.name)
+        found = 0
+        if known is not None and len(known):
+            places = np.searchsorted(known, part.all_rows()).clip(max=len(known) - 1)
+            found = int((known[places] == part.all_rows()).sum())
+        missing += part.items - found
+    return missing
+
+
+def _items(parts: list[Part]) -> int:
+    return sum(part.items for part in parts)
 
 
 def _map_queries(
@@ -332,7 +381,7 @@ def _best(scored: list[Scored], k: int) -> list[Found]:
     """The best k of all segments; ties by id."""
     found = []
     for entry in scored:
-        view, rows = entry.part.view, entry.rows()
+        view, rows = entry.part.view, entry.part.all_rows()
         ranks = view.segment.ids.ranks_N[rows].astype(np.int64)
         for place in topk(entry.scores, k, ranks_N=ranks).tolist():
             row = int(rows[place])

@@ -32,7 +32,7 @@ ALMOST_ALL = 0.75  # of the items: then all are estimated, in the order in which
 # Estimates rank the best 10 of 5,000 within 17 at the 99th percentile of queries of 32 rows merged to 8, 60 at
 # worst; the best 100 within 135, 268 at worst.
 FINALISTS_PER_ROOT = 12.0  # times sqrt(k), on top of k
-FINALISTS_POWER = 0.3  # of items / 5,000: of 100,000 (1,000,000) the best ten are within 161 (282) by their estimates
+FINALISTS_POWER = 0.2  # of items / 5,000: of 100,000 (1,000,000) the best ten are within 63 (81) by their estimates
 FINALISTS_ITEMS = 5000
 RESCORED_PER_RESULT = 4  # where float16 vectors are kept, that correct more than an estimate's rounding
 RESCORED_AT_LEAST = 64
@@ -41,6 +41,9 @@ RESCORED_AT_LEAST = 64
 MEASURED = tuple((k, recall) for k in (10, 100) for recall in (0.90, 0.95, 0.99))
 SLOPES = (0.3, 1.0)  # least and greatest power of k by which counts grow
 LOST_POWER, MOST_LOST_TIMES = 1.5, 3.0  # how counts grow with what merging loses, as a multiple of the sample's
+# A search that finds more than a twentieth of its best items beyond the first third of what it has looked at looks at
+# twice as many: a sample is too small to tell how hard the hardest questions are.
+WIDEN_FROM, SAFE_SHARE, DEEP_SHARE = 0.95, 1 / 3, 0.05
 GROWN = 4  # times the items that counts were measured on: from then on they say nothing
 
 
@@ -96,6 +99,19 @@ class Plan:
     def by_means(self) -> bool:
         """Whether the mean vectors of all items are looked at."""
         return not self.scan and self.nprobe is None
+
+    @property
+    def widens(self) -> bool:
+        """Whether more is looked at where the best items are found far down; not for modest aims."""
+        return self.recall > WIDEN_FROM and self.asked is None
+
+    def safely(self, count: int) -> int:
+        """Of so many items that were looked at, within how many the best ones should be."""
+        return self.k + max(0, math.ceil(SAFE_SHARE * (count - self.k)))
+
+    def too_deep(self, deep: int) -> bool:
+        """Whether so many of the best k items were farther down than is safe."""
+        return deep > DEEP_SHARE * self.k
 
     def scored(self, items: int, *, vectors: bool, lost: float = 1.0) -> int:
         """Of so many items, how many to score after the estimates; vectors: from kept vectors."""

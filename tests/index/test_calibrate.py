@@ -15,7 +15,7 @@ from flmr import Index, MultiVectors, SearchParams
 from flmr.errors import CorruptIndex, InvalidInput
 from flmr.index.sample import SAMPLE_QUERIES, make_sample
 from flmr.index.scoring import Query
-from flmr.index.settings import Plan
+from flmr.index.settings import Plan, plan
 
 DIM = 32
 EXACT = SearchParams(exact=True)
@@ -74,6 +74,26 @@ def estimated(index: Index, query: np.ndarray, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("k", [10, 100])
 def test_a_search_with_a_sample_loses_at_most_a_point(index: Index, k: int) -> None:
     assert overlap(index.search(ASKED, k), index.search(ASKED, k, params=EXACT)) >= 0.99
+
+
+def test_counts_that_are_far_too_small_are_widened_as_far_as_a_query_needs(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Plan, "_count", lambda self, counts, items: 1)
+    monkeypatch.setattr(Plan, "scored", lambda self, items, **how: 100)  # what is estimated is scored, too
+    monkeypatch.setattr("flmr.index.settings.FINALISTS_PER_ROOT", 1.0)  # twice as many finalists are the fewest
+    exact = index.search(ASKED, 10, params=EXACT)
+    widened = overlap(index.search(ASKED, 10), exact)
+    monkeypatch.setattr("flmr.index.settings.WIDEN_FROM", 1.0)
+    assert overlap(index.search(ASKED, 10), exact) + 0.1 < widened
+
+
+def test_a_query_looks_deeper_only_for_high_aims(index: Index) -> None:
+    deep = plan(SearchParams(), 100, vectors=10**6, codes=True)
+    assert deep.widens and not deep.too_deep(5) and deep.too_deep(6)
+    assert deep.safely(400) == 200 and deep.safely(50) == 100
+    assert not plan(SearchParams(target_recall=0.95), 10, vectors=10**6, codes=True).widens
+    assert not plan(SearchParams(candidates=500), 10, vectors=10**6, codes=True).widens
 
 
 def test_a_sample_saves_most_of_the_work(index: Index, plain: Index, monkeypatch: pytest.MonkeyPatch) -> None:
