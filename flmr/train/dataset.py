@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from flmr.records import ImageSource, Passage, Query, Question
 from flmr.train.pictures import Album, Picture, picture_key
 from flmr.train.recipe import DataRecipe, EvaluateRecipe
 from flmr.train.sources import LeftOut, Part, parts_of, read_parts
+
+Needs = Literal["positive", "answer", "either"]
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,17 @@ def load_data(
 
     read = read_parts(parts, recipe, left_out, usable, seed=seed, tick=tick)
     rows = {passage.id: row for row, passage in enumerate(read.passages)}
-    train = _load_questions(read.questions, recipe.qrels, recipe, rows, left_out, readable, by_answers)
+    needs: Needs = "answer" if by_answers else "positive"
+    train = _load_questions(read.questions, recipe.qrels, recipe, rows, left_out, readable, needs)
     train = _with_groups(train, recipe.groups[0])
     if not len(train):
         raise InvalidInput(f"no question of {_names(part.questions for part in parts)} can be trained on: {left_out}")
     valid = None
     if recipe.validates:
         judged = recipe.valid_qrels or recipe.qrels
+        needs = "either" if evaluate.takes_answers and not by_answers else needs
         valid = _with_groups(
-            _load_questions(read.valid_questions, judged, recipe, rows, left_out, readable, by_answers), evaluate.by
+            _load_questions(read.valid_questions, judged, recipe, rows, left_out, readable, needs), evaluate.by
         )
         if not len(valid):
             names = _names(part.valid_questions for part in parts)
@@ -167,7 +171,7 @@ def _load_questions(
     rows: Mapping[str, int],
     left_out: LeftOut,
     readable: _Readable,
-    by_answers: bool,
+    needs: Needs,
 ) -> QuestionSet:
     judged = read_qrels(qrels_path) if qrels_path is not None else None
     album = Album()
@@ -177,11 +181,9 @@ def _load_questions(
         if judged is not None:
             judgments, lowest = judged.get(question.id, {}), recipe.min_grade
         positives = frozenset(rows[i] for i, grade in judgments.items() if i in rows and grade >= lowest)
-        if by_answers and not any(answer.strip() for answer in question.answers):
-            left_out.add("questions without an answer", question.id)
-            continue
-        if not by_answers and not positives:
-            left_out.add("questions without a known positive passage", question.id)
+        lacking = _lacks(needs, bool(positives), any(answer.strip() for answer in question.answers))
+        if lacking:
+            left_out.add(f"questions without {lacking}", question.id)
             continue
         query = _used_parts(question.query, recipe)
         if query is None:
@@ -195,6 +197,16 @@ def _load_questions(
         kept.append((dataclasses.replace(question, query=query), positives, grades, seen))
     loaded, positive_rows, grades_of, pictures_of = zip(*kept, strict=True) if kept else ((), (), (), ())
     return QuestionSet(loaded, positive_rows, grades_of, tuple(album.pictures), pictures_of, ("",) * len(kept))
+
+
+def _lacks(needs: Needs, has_positive: bool, has_answer: bool) -> str:
+    """What a question would need; "" where it has it."""
+    positive, answer = "a known positive passage", "an answer"
+    if needs == "positive":
+        return "" if has_positive else positive
+    if needs == "answer":
+        return "" if has_answer else answer
+    return "" if has_positive or has_answer else f"{positive} or {answer}"
 
 
 class _Readable:

@@ -277,6 +277,7 @@ class _Run:
             self.candidates,
             self.data.corpora,
             recipe,
+            self.recipe.measure_of,
             self.tick,
         )
         return result.value, result.values()

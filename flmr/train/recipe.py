@@ -441,8 +441,9 @@ class ReaderRecipe:
 class EvaluateRecipe:
     """How the validation questions choose the step: exact MaxSim over the passages, every positive of grade 1.
 
-    measure: the one that chooses, by its name in flmr.evaluate: strict_recall@K, set_recall@K, MRR@10 or nDCG@10; in
-    joint training pseudo_recall@K, exact_match or vqa_score.
+    measure: the one that chooses, by its name in flmr.evaluate: strict_recall@K, pseudo_recall@K, set_recall@K, MRR@10
+    or nDCG@10, or "published", what each task is published with; in joint training pseudo_recall@K, exact_match or
+    vqa_score.  Where pseudo recall may choose, a question with an answer needs no positive passage.
     by: a metadata key of the questions; the measure is then the mean over its groups, each reported.
     passages: at most so many passages, the positives and a seeded sample of the others; 0 means all of them.
     questions: at most so many, a seeded sample; 0 means all.
@@ -456,12 +457,17 @@ class EvaluateRecipe:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        known = [f"{name}@{k}" for k in self.ks for name in ("strict_recall", "set_recall")] + ["MRR@10", "nDCG@10"]
-        known += self.joint_measures
+        known = [f"{name}@{k}" for k in self.ks for name in ("strict_recall", "pseudo_recall", "set_recall")]
+        known += ["MRR@10", "nDCG@10", "published", "exact_match", "vqa_score"]
         if self.measure not in known:
             raise InvalidRecipe(f"[evaluate] measure must be one of {', '.join(known)}, not {self.measure!r}")
         _at_least("evaluate", self, 0, "passages", "questions")
         _at_least("evaluate", self, 1, "batch_size")
+
+    @property
+    def takes_answers(self) -> bool:
+        """Whether a question may be validated with by its answers alone."""
+        return self.measure == "published" or self.measure.startswith("pseudo_recall")
 
     @property
     def joint_measures(self) -> tuple[str, ...]:
@@ -507,12 +513,23 @@ class TrainingRecipe:
                 raise InvalidRecipe(
                     "distillation, ranknet and taught_passages need [data] teacher or teacher_column, the scores"
                 )
+        if self.evaluate.measure == "published" and not (self.data.task or self.evaluate.by == "task"):
+            raise InvalidRecipe("[evaluate] measure 'published' is a task's: it needs [data] task, or by = \"task\"")
         self._check_joint()
+
+    def measure_of(self, group: str) -> str:
+        """The measure that chooses, of one group of validation questions."""
+        return (
+            find_task(group or self.data.task).measure
+            if self.evaluate.measure == "published"
+            else self.evaluate.measure
+        )
 
     def _check_joint(self) -> None:
         if (self.joint is None) != (self.reader is None):
             raise InvalidRecipe("[joint] and [reader] need each other: give both, or neither")
-        if (self.joint is not None) != (self.evaluate.measure in self.evaluate.joint_measures):
+        of_reading = self.evaluate.measure in ("exact_match", "vqa_score")
+        if self.evaluate.measure not in self.evaluate.joint_measures if self.joint is not None else of_reading:
             kind = ", ".join(self.evaluate.joint_measures) if self.joint else "a measure of retrieval alone"
             raise InvalidRecipe(f"[evaluate] measure must here be {kind}, not {self.evaluate.measure!r}")
         if self.joint is None:

@@ -1,13 +1,13 @@
 """How good the weights are now: every validation question against every candidate passage, exactly.
 
-Knows encoding, exact MaxSim and the measures of flmr.evaluate.  Knows nothing of training.
+Knows encoding, exact MaxSim and the measures of flmr.evaluate, strict and pseudo.  Knows nothing of training.
 
 Shapes: Q questions, N passages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flmr.evaluate import Report as Measures
 from flmr.evaluate import evaluate_run
+from flmr.evaluate.report import DEPTH
 from flmr.ops.maxsim import maxsim
 from flmr.progress import Report
 from flmr.records import Passage
@@ -32,7 +33,7 @@ class Validation:
     reports: dict[str, Measures]
 
     def values(self) -> dict[str, float]:
-        """Every strict measure by name, `group/name` where there are groups."""
+        """Every measure by name, `group/name` where there are groups."""
         return {
             f"{group}/{row.measure}" if group else row.measure: row.value
             for group, report in self.reports.items()
@@ -48,22 +49,30 @@ def validate(
     candidates: np.ndarray,
     corpora: Mapping[str, np.ndarray],
     recipe: EvaluateRecipe,
+    measure_of: Callable[[str], str],
     tick: Report,
 ) -> Validation:
     """Rank the candidates for every question and measure; the model must be in evaluation mode.
 
-    corpora: where they differ, the passage rows that the questions of each task are ranked among.
+    corpora: where they differ, the passage rows that the questions of each task are ranked among.  measure_of: the
+    measure of a group that chooses.
     """
     with torch.no_grad():
         scores_QN = _score_all(queries, passages, candidates, recipe.batch_size, tick)
-    rankings = _rank(scores_QN, questions, [records[row].id for row in candidates], candidates, corpora, recipe)
-    reports = {}
+    depth = max(DEPTH, *recipe.ks, *(int(measure_of(group).rpartition("@")[2]) for group in set(questions.groups)))
+    rankings = _rank(scores_QN, questions, [records[row].id for row in candidates], candidates, corpora, depth)
+    reports, texts = {}, {records[row].id: records[row].full_text for row in candidates}
     for group in sorted(set(questions.groups)):
         rows = [i for i, g in enumerate(questions.groups) if g == group]
         run = {questions.questions[i].id: rankings[i] for i in rows}
         qrels = {questions.questions[i].id: {records[row].id: 1 for row in questions.positives[i]} for i in rows}
-        reports[group] = evaluate_run(run, qrels, ks=recipe.ks, num_passages=len(candidates))
-    return Validation(float(np.mean([report.value(recipe.measure) for report in reports.values()])), reports)
+        answers = {questions.questions[i].id: questions.questions[i].answers for i in rows}
+        ks = {*recipe.ks, int(measure_of(group).rpartition("@")[2])}
+        reports[group] = evaluate_run(
+            run, qrels, ks=sorted(ks), answers=answers, passage_text=texts.__getitem__, num_passages=len(candidates)
+        )
+    chosen = [report.value(measure_of(group)) for group, report in reports.items()]
+    return Validation(float(np.mean(chosen)), reports)
 
 
 def _rank(
@@ -72,7 +81,7 @@ def _rank(
     ids: list[str],
     candidates: np.ndarray,
     corpora: Mapping[str, np.ndarray],
-    recipe: EvaluateRecipe,
+    depth: int,
 ) -> list[list[tuple[str, float]]]:
     """The best candidates of each question among those of its corpus, as (passage id, score)."""
     columns_of = {task: np.flatnonzero(np.isin(candidates, rows)) for task, rows in corpora.items()}
@@ -80,7 +89,7 @@ def _rank(
     rankings = []
     for question, scores_N in zip(questions.questions, scores_QN, strict=True):
         columns = columns_of.get(str(question.meta.get("task")), everything)
-        top = torch.from_numpy(scores_N[columns]).topk(min(len(columns), max(*recipe.ks, 10)))
+        top = torch.from_numpy(scores_N[columns]).topk(min(len(columns), depth))
         rankings.append([(ids[columns[n]], float(s)) for n, s in zip(top.indices.tolist(), top.values, strict=True)])
     return rankings
 

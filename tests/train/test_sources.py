@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hash_encoder import COLOURS
-from json_lines import write_jsonl
+from json_lines import read_jsonl, write_jsonl
 from task_files import write_m2kr, write_okvqa, write_text
 from training_runs import silent
 
@@ -21,6 +21,7 @@ from flmr.train.recipe import DataRecipe, EvaluateRecipe, Negatives, TaskShare
 from flmr.train.sampler import NegativeSampler, QuestionSampler
 
 Write = Callable[..., Path]
+FILES = 'passages = "passages.jsonl"\nquestions = "questions.jsonl"\nvalid_questions = "questions.jsonl"'
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_wrong_recipe_of_tasks_is_refused_by_name(table: dict[str, object], mess
 def test_mixture_of_pictured_and_worded_tasks_trains(m2kr: Path, write_recipe: Write) -> None:
     recipe = write_recipe(
         (
-            'passages = "passages.jsonl"\nquestions = "questions.jsonl"\nvalid_questions = "questions.jsonl"',
+            FILES,
             f'root = "{m2kr}"\nvalid_split = "valid"\n'
             '[[data.mixture]]\ntask = "m2kr/okvqa"\n[[data.mixture]]\ntask = "m2kr/msmarco"\nweight = 0.5\n'
             '[evaluate]\nby = "task"\nmeasure = "strict_recall@1"',
@@ -165,3 +166,45 @@ def test_mixture_of_pictured_and_worded_tasks_trains(m2kr: Path, write_recipe: W
     result = train(recipe, out=m2kr / "run", progress=False)
     assert result.values.keys() >= {"m2kr/okvqa/strict_recall@1", "m2kr/msmarco/strict_recall@1"}
     assert result.best is not None and result.best > 0.05  # one of twenty by chance
+
+
+def test_each_task_of_a_mixture_is_chosen_by_the_measure_it_is_published_with(m2kr: Path, write_recipe: Write) -> None:
+    write_m2kr(m2kr, "wit")
+    recipe = write_recipe(
+        (
+            FILES,
+            f'root = "{m2kr}"\nvalid_split = "valid"\n[[data.mixture]]\ntask = "m2kr/okvqa"\n'
+            '[[data.mixture]]\ntask = "m2kr/wit"\n[evaluate]\nby = "task"\nmeasure = "published"\nks = [1]',
+        ),
+        ("batch_size = 8", "batch_size = 5"),
+        ("steps = 12", "steps = 2"),
+    )
+    result = train(recipe, out=m2kr / "run", progress=False)
+    values, own = result.values, ("m2kr/okvqa/strict_recall@5", "m2kr/wit/strict_recall@10")
+    assert result.measure == "published" and result.best == pytest.approx(np.mean([values[name] for name in own]))
+    assert {"m2kr/okvqa/pseudo_recall@1", "m2kr/okvqa/pseudo_recall@5"} <= values.keys()  # strict and pseudo, both
+    assert not any(name.startswith("m2kr/wit/pseudo") for name in values)  # it states no answers
+
+
+def test_questions_with_answers_alone_are_validated_by_pseudo_recall(world: Path, write_recipe: Write) -> None:
+    asked = read_jsonl(world / "questions.jsonl")[:6]
+    for i, row in enumerate(asked):
+        row["answers"] = [["for red things", "nobody says this", " "][i % 3]]
+        del row["positive_ids"]
+    write_jsonl(world / "valid.jsonl", asked)
+    recipe = write_recipe(
+        (FILES, FILES.replace('valid_questions = "questions', 'valid_questions = "valid')),
+        ("steps = 12", "steps = 2"),
+        extra='[evaluate]\nmeasure = "pseudo_recall@16"\nks = [16]',
+    )
+    result = train(recipe, out=world / "run", progress=False)
+    assert result.left_out == {"questions without a known positive passage or an answer": 2}
+    assert result.values == {"pseudo_recall@16": 0.5} and result.best == 0.5
+    recipe.write_text(recipe.read_text().replace("pseudo_recall@16", "strict_recall@16"))
+    with pytest.raises(InvalidInput, match="can be validated with: 6 questions without a known positive passage"):
+        train(recipe, out=world / "strict", progress=False)
+
+
+def test_only_a_task_has_a_published_measure(write_recipe: Write) -> None:
+    with pytest.raises(InvalidRecipe, match=r"'published' is a task's: it needs \[data\] task"):
+        train(write_recipe(extra='[evaluate]\nmeasure = "published"'), progress=False)
