@@ -125,7 +125,7 @@ class FLMREncoder:
         """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
         text = self.query_text(query)
         tokens = self._query_tokens([query], [text])[0]
-        images = self._query_images(query) if query.image is not None or self.draws_black else []
+        images = self._query_images(query)
         (unpooled,), visual = self._query_batch([tokens], [images])
         vectors, clusters = self._pooled(unpooled, visual)
         config, rows = self.config, []
@@ -163,6 +163,8 @@ class FLMREncoder:
 
     def _query_images(self, query: Query) -> list[Image]:
         """The picture of a query and the parts of it that it names, each an image of its own; a black one for none."""
+        if query.image is None and not self.draws_black and not self.config.query_concat_output_from_text_encoder:
+            raise InvalidInput(f"query {query.id!r} has no image, of which alone encoder {self.name!r} makes rows")
         if query.image is None:
             return [black_picture()] if self.draws_black else []
         if not self.reads_images:
@@ -254,6 +256,7 @@ class FLMREncoder:
         max_length: int,
     ) -> MultiVectors:
         """Batches hold one kind of picture, and are cut from documents sorted by length, so that little is padded."""
+        self._check_rows(pictures, names)
         tokens = self.context_tokenizer.tokenize_texts(texts, max_length)
         items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(texts)
         kinds = [None if picture is None else isinstance(picture, np.ndarray) for picture in pictures]
@@ -266,6 +269,14 @@ class FLMREncoder:
                     items[i] = vectors
         return MultiVectors.from_list(items, dim=self.dim)
 
+    def _check_rows(self, pictures: Sequence[object], names: Sequence[str]) -> None:
+        """Raise InvalidInput naming the first document that has nothing the model makes rows of."""
+        for picture, name in zip(pictures, names, strict=True):
+            if picture is None and not self.config.context_concat_output_from_text_encoder:
+                raise InvalidInput(
+                    f"{name} has no picture, of which alone encoder {self.name!r} makes rows; leave it out"
+                )
+
     def passage_text(self, passage: Passage) -> str:
         """What is encoded as a passage's text, framed by <BOK> and <EOK> where the tokenizer knows them."""
         return _framed(passage.full_text, "<BOK>", "<EOK>", self.context_tokenizer)
@@ -273,6 +284,7 @@ class FLMREncoder:
     def explain_passage(self, passage: Passage) -> tuple[str, tuple[Row, ...], np.ndarray]:
         """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
         text = self.passage_text(passage)
+        self._check_rows([passage.image if self._has_image(passage) else None], [f"passage {passage.id!r}"])
         tokens = self.context_tokenizer.tokenize_texts([text], self.context_tokenizer.doc_maxlen)
         seen = [self._seen(passage.image, f"passage {passage.id!r}")] if self._has_image(passage) else None
         vectors = self._passage_batch(tokens, seen)[0]

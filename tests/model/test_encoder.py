@@ -154,6 +154,25 @@ def test_images_of_passages_are_not_opened_where_they_do_not_count(encoder: FLMR
     assert encoder.encode_passages([Passage("a", "toy", image="no/such.png")]).lengths.tolist() == [4]
 
 
+def test_what_has_no_picture_is_named_where_pictures_alone_make_rows(tiny_parts: Any, picture: Path) -> None:
+    groups = {"context_concat_output_from_vision_encoder": True, "context_concat_output_from_text_encoder": False}
+    encoder = FLMREncoder(*tiny_parts(**groups, query_concat_output_from_text_encoder=False), device="cpu")
+    shown, asked = Passage("a", "a toy", image=picture), Query("a", picture, id="q")
+    assert encoder.encode_passages([shown]).lengths.tolist() == [3]
+    assert encoder.encode_queries([asked]).lengths.tolist() == [7]
+    for encode in (lambda p: encoder.encode_passages([shown, p]), encoder.explain_passage):
+        with pytest.raises(InvalidInput, match="passage 'b' has no picture, of which alone encoder 'flmr' makes rows"):
+            encode(Passage("b", "a toy"))
+    for encode_query in (lambda q: encoder.encode_queries([asked, q]), encoder.explain_query):
+        with pytest.raises(InvalidInput, match="query 'r' has no image, of which alone encoder 'flmr' makes rows"):
+            encode_query(Query("a", id="r"))
+
+
+def test_a_passage_may_be_a_picture_alone(tiny_parts: Any, picture: Path) -> None:
+    encoder = FLMREncoder(*tiny_parts(context_concat_output_from_vision_encoder=True), device="cpu")
+    assert encoder.encode_passages([Passage("a", image=picture)]).lengths.tolist() == [3 + 3]  # and [CLS] [D] [SEP]
+
+
 def test_an_unreadable_image_names_its_query(encoder: FLMREncoder, tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="query 'q7'"):
         encoder.encode_queries([Query("a", tmp_path / "none.png", id="q7")])

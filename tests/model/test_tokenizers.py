@@ -114,6 +114,20 @@ def test_a_vocabulary_can_be_given_and_a_file_of_one_too(golden: Any) -> None:
     assert by_file.decode(by_file("which bird?")["input_ids"][0], skip_special_tokens=True).endswith("which bird?")
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_arguments_of_transformers_are_done_or_refused(golden: Any, side: str) -> None:
+    tokenizer, texts = _tokenizer(golden, "plain", side), ["what is that?", "what"]
+    whole = tokenizer(texts)
+    same = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt", add_special_tokens=True)
+    assert all(torch.equal(same[name], whole[name]) for name in whole)
+    longest = tokenizer(texts, padding="longest")
+    width = int(whole["attention_mask"].sum(1).max())
+    assert all(torch.equal(longest[name], whole[name][:, :width]) for name in whole)
+    for wrong in ({"padding": False}, {"truncation": False}, {"max_lenght": 5}, {"add_special_tokens": False}):
+        with pytest.raises(InvalidInput, match=next(iter(wrong))):
+            tokenizer(texts, **wrong)
+
+
 def test_what_is_no_text_is_refused(golden: Any) -> None:
     tokenizer = _tokenizer(golden, "plain", "query")
     with pytest.raises(InvalidInput, match="text 1 must be a string, not NoneType"):

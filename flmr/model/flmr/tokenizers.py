@@ -31,6 +31,10 @@ SPECIAL_TOKENS: Mapping[str, str] = {
     "mask_token": "[MASK]",
 }
 MAX_DOCUMENT_TOKENS = 512
+# Arguments of transformers' tokenizers that ask for what is done here anyway.
+_DONE: Mapping[str, bool] = {
+    "add_special_tokens": True, "return_attention_mask": True, "return_token_type_ids": False, "verbose": True
+}  # fmt: skip
 _HUB_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
 
 
@@ -208,10 +212,13 @@ class FLMRQueryEncoderTokenizer(_SidedTokenizer):
     def __call__(  # type: ignore[override]
         self, text: str | Sequence[str], max_length: int | None = None, return_tensors: str = "pt", **kwargs: Any
     ) -> dict[str, Any]:
-        """`input_ids` and `attention_mask`, (B, max_length or query_maxlen) int64; a str is one text."""
+        """`input_ids` and `attention_mask`, (B, max_length or query_maxlen) int64; a str is one text.
+
+        padding: "max_length" (the default) or "longest".  Raises InvalidInput where another argument is not known.
+        """
         length = max_length or self.query_maxlen
         tokens = self.tokenize_texts([text] if isinstance(text, str) else list(text), length)
-        ids_BL, mask_BL = self.pad_tokens(tokens, length)
+        ids_BL, mask_BL = self.pad_tokens(tokens, _width(tokens, length, **kwargs))
         return _as_tensors({"input_ids": ids_BL, "attention_mask": mask_BL}, return_tensors)
 
     def pad_tokens(self, tokens: Sequence[Tokens], length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -234,11 +241,29 @@ class FLMRContextEncoderTokenizer(_SidedTokenizer):
     def __call__(  # type: ignore[override]
         self, text: str | Sequence[str], max_length: int | None = None, return_tensors: str = "pt", **kwargs: Any
     ) -> dict[str, Any]:
-        """`input_ids` and `attention_mask`, (B, max_length or doc_maxlen, 512 at most) int64; a str is one text."""
+        """`input_ids` and `attention_mask`, (B, max_length or doc_maxlen, 512 at most) int64; a str is one text.
+
+        padding: "max_length" (the default) or "longest".  Raises InvalidInput where another argument is not known.
+        """
         length = min(MAX_DOCUMENT_TOKENS, max_length or self.doc_maxlen)
         tokens = self.tokenize_texts([text] if isinstance(text, str) else list(text), length)
-        ids_BL, mask_BL = self.pad_tokens(tokens, length)
+        ids_BL, mask_BL = self.pad_tokens(tokens, _width(tokens, length, **kwargs))
         return _as_tensors({"input_ids": ids_BL, "attention_mask": mask_BL}, return_tensors)
+
+
+def _width(
+    tokens: Sequence[Tokens], length: int, padding: Any = "max_length", truncation: Any = True, **others: Any
+) -> int:
+    """How wide texts are padded; the arguments are those of transformers.  Raises InvalidInput for what is not done."""
+    for name, value in others.items():
+        if name not in _DONE or value not in (None, _DONE[name]):
+            raise InvalidInput(f"{name}={value!r} is not known to this tokenizer; leave it out")
+    if truncation not in (True, "longest_first") or padding not in ("max_length", "longest", True):
+        raise InvalidInput(
+            f"padding={padding!r}, truncation={truncation!r}: texts are padded to 'max_length' or to the 'longest', and"
+            " cut at max_length"
+        )
+    return length if padding == "max_length" else max((len(item.ids) for item in tokens), default=0)
 
 
 def read_vocab(folder: str | Path) -> dict[str, int]:
