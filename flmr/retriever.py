@@ -142,7 +142,7 @@ class Retriever:
         """
         index = Index.open(path)
         try:
-            return cls(index, None if encoder is None else _loaded(encoder, index.encoder))
+            return cls(index, None if encoder is None else _asking_alike(encoder, index))
         except BaseException:
             index.close()
             raise
@@ -430,6 +430,15 @@ def record_of(encoder: Encoder) -> dict[str, Any]:
     record = {"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim}
     pool_visual = getattr(encoder, "pool_visual", 1)
     return {**record, "pool_visual": pool_visual} if pool_visual > 1 else record
+
+
+def _asking_alike(encoder: Encoder | str | Path, index: Index) -> Encoder:
+    """The encoder, which where it is named asks as the index has recorded; another one is refused for what it is."""
+    try:
+        return _loaded(encoder, index.encoder)
+    except InvalidInput:  # it has no rows of pictures to pool
+        check_encoder(index, _loaded(encoder))
+        raise
 
 
 def _loaded(encoder: Encoder | str | Path, recorded: Mapping[str, Any] | None = None) -> Encoder:

@@ -406,6 +406,17 @@ def test_an_index_asks_with_as_many_rows_of_a_picture_whenever_it_is_opened(
         assert plain.index.encoder is not None and set(plain.index.encoder) == {"name", "fingerprint", "dim"}
 
 
+def test_another_encoder_is_refused_also_where_it_has_no_rows_to_pool(
+    tmp_path: Path,
+    shared: Path,
+    tiny_checkpoint: Path,
+) -> None:
+    encoder = load_encoder(tiny_checkpoint, pool_visual=5)
+    Retriever.build([Passage("a", "red")], tmp_path / "kb", encoder, progress=False).close()
+    with pytest.raises(EncoderMismatch, match="text_only"):
+        Retriever.open(tmp_path / "kb", shared / "golden" / "text_only")
+
+
 def test_first_words_of_passages_stand_in_for_questions_where_an_index_is_large(
     tmp_path: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,7 @@ def test_closed_book_reads_nothing_and_moves_the_reader_alone(world: Path, write
         ([], "of_first = 2", "is below passages"),
         ([], "move_passages = true", "refresh_every"),
         ([("separate_query_and_context_text_encoder = true", "")], "", "refresh_every"),
+        ([("dim = 16", "dim = 16\ncontext_concat_output_from_vision_encoder = true")], "", "refresh_every"),
         ([], 'retrieval = "static"', "need each other"),
         ([], "loss = { marginal = 0.0, relevance = 0.0 }", "nothing would be learned"),
         ([('measure = "pseudo_recall@5"', 'measure = "strict_recall@5"')], "", "measure must here be"),
