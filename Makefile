@@ -63,7 +63,7 @@ comma := ,
 UNDER = PYTHONSAFEPATH=1 PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests
 ASAN = $(call UNDER,build/asan) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)"
-TSAN = $(call UNDER,build/tsan) TSAN_OPTIONS=exitcode=66:die_after_fork=0 \
+TSAN = $(call UNDER,build/tsan) TSAN_OPTIONS=exitcode=66 \
 	LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)"
 CMAKE = $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
 define build
@@ -74,7 +74,8 @@ define build
 	tar --exclude='*.so' --exclude=__pycache__ --exclude=flmr/model/bundled -cf - flmr | tar -C build/$(1) -xf -
 endef
 
-# Each first proves that the sanitizer sees what it is there for.
+# Each first proves that the sanitizer sees what it is there for.  The thread sanitizer's own runtime cannot start threads in
+# the child of a fork ("dup thread with used id"): the test that does is left to the plain run and to asan.
 asan: setup
 	$(call build,asan,address$(comma)undefined$(comma)float-cast-overflow,-fno-sanitize-recover=all,_native)
 	build/asan/cmake/fuzz --overrun 2>&1 | grep -q heap-buffer-overflow
@@ -85,7 +86,8 @@ tsan: setup
 	$(call build,tsan,thread,,_native)
 	build/tsan/cmake/fuzz --race 2>&1 | grep -q 'data race'
 	build/tsan/cmake/fuzz --seconds 60 --callers 3
-	$(TSAN) $(BIN)/python -m pytest tests/ops tests/index/test_concurrency.py tests/index/test_searcher.py
+	$(TSAN) $(BIN)/python -m pytest tests/ops tests/index/test_concurrency.py tests/index/test_searcher.py \
+		--deselect tests/ops/test_native.py::test_a_forked_child_may_use_the_kernels_that_its_parent_has_used
 
 # Half of the time for the kernels, half for the readers of index files; then what the kernels' fuzzer reaches.
 FUZZ_SECONDS ?= 3600
