@@ -21,12 +21,13 @@ from flmr.index.far import Far, far_items, usual_length
 from flmr.index.filters import Filter
 from flmr.index.ids import checked_id
 from flmr.index.lazy import lazy
+from flmr.index.narrowing import finalists
 from flmr.index.scoring import Part, Query, Scored, share_means
 from flmr.index.settings import Plan, SearchParams, plan
 from flmr.index.snapshot import Snapshot, View
 from flmr.index.source import as_matrix
 from flmr.ops.native import thread_count
-from flmr.ops.topk import best_rows, topk
+from flmr.ops.topk import topk
 from flmr.records import Hit, MultiVectors, Passage
 
 TOGETHER = 8  # queries of a batch that share one look at the mean vectors
@@ -216,77 +217,8 @@ class Searcher:
 def _answer(query: Query, parts: list[Part], chosen: Plan, usual_lost: float) -> list[Found]:
     """probe -> by means -> rough -> estimate -> score -> topk: best first."""
     if not chosen.scan:
-        parts = _finalists(query, parts, chosen, usual_lost)
+        parts = finalists(query, parts, chosen, usual_lost)
     return _best([query.score(part) for part in parts], chosen.k)
-
-
-def _finalists(query: Query, parts: list[Part], chosen: Plan, usual_lost: float) -> list[Part]:
-    """The items that are worth scoring; usual_lost: what merging loses of the sample queries."""
-    items = _items(parts)
-    likely = parts
-    if chosen.nprobe is not None:
-        likely = [query.probe(part, chosen.nprobe) for part in parts]
-        if _items(likely) < min(chosen.k, items):
-            likely = parts  # the lists that were probed held too few: look at everything
-    known = query.likeness > 0
-    lost = query.lost(parts) / usual_lost if known else 1.0
-    kept = chosen.kept(items, known=known, lost=lost)
-    wanted = chosen.candidates(items, query.rows(parts), known=known, lost=lost)
-    estimated: list[Scored] = []
-    while True:
-        near = _best_parts([query.by_means(part) for part in likely], kept) if _items(likely) > kept else likely
-        rough = [query.rough(part) for part in near] if _items(near) > wanted else []
-        estimated = _estimate(query, _best_parts(rough, wanted) if rough else near, estimated)
-        if not (known and chosen.widens):
-            break
-        best = _best_parts(estimated, chosen.k)
-        by_means = near is not likely and chosen.too_deep(
-            _missing(best, _best_parts([query.by_means(part) for part in near], chosen.safely(kept)))
-        )
-        by_rough = bool(rough) and chosen.too_deep(_missing(best, _best_parts(rough, chosen.safely(wanted))))
-        if not (by_means or by_rough):
-            break
-        kept, wanted = kept * (1 + by_means), wanted * (1 + by_rough)
-    count = chosen.scored(items, vectors=any(part.view.segment.has_vectors for part in parts), lost=lost)
-    return _best_parts(estimated, count)
-
-
-def _estimate(query: Query, parts: list[Part], known: list[Scored]) -> list[Scored]:
-    """Estimates of these items and of those that have some already."""
-    if not known:
-        return [query.estimate(part) for part in parts]
-    scored = {entry.part.view.segment.name: entry for entry in known}
-    for part in parts:
-        before = scored.get(part.view.segment.name)
-        if before is None:
-            scored[part.view.segment.name] = query.estimate(part)
-            continue
-        rows = np.setdiff1d(part.all_rows(), before.part.all_rows(), assume_unique=True)
-        more = query.estimate(Part(part.view, rows))
-        rows = np.concatenate([before.part.all_rows(), rows])
-        order = np.argsort(rows)
-        scored[part.view.segment.name] = Scored(
-            Part(part.view, rows[order]), np.concatenate([before.scores, more.scores])[order]
-        )
-    return list(scored.values())
-
-
-def _missing(items: list[Part], among: list[Part]) -> int:
-    """How many of these items are not among those."""
-    rows = {part.view.segment.name: part.all_rows() for part in among}
-    missing = 0
-    for part in items:
-        known = rows.get(part.view.segment.name)
-        found = 0
-        if known is not None and len(known):
-            places = np.searchsorted(known, part.all_rows()).clip(max=len(known) - 1)
-            found = int((known[places] == part.all_rows()).sum())
-        missing += part.items - found
-    return missing
-
-
-def _items(parts: list[Part]) -> int:
-    return sum(part.items for part in parts)
 
 
 def _map_queries(
@@ -356,25 +288,6 @@ def _id_set(name: str, ids: Iterable[str] | None) -> set[str] | None:
 
 def _rows(mask_N: np.ndarray) -> np.ndarray:
     return np.flatnonzero(mask_N).astype(np.uint32)
-
-
-def _best_parts(scored: list[Scored], count: int) -> list[Part]:
-    """The best items over all segments, as parts again, rows ascending."""
-    if not scored:
-        return []
-    if len(scored) == 1:
-        shares = [best_rows(scored[0].scores, count)]
-    else:
-        ends = np.cumsum([len(entry.scores) for entry in scored])
-        best = best_rows(np.concatenate([entry.scores for entry in scored]), count)
-        starts = np.concatenate(([0], ends[:-1])).astype(np.uint32)
-        shares = [
-            rows - start for rows, start in zip(np.split(best, np.searchsorted(best, ends[:-1])), starts, strict=True)
-        ]
-    parts = []
-    for entry, rows in zip(scored, shares, strict=True):
-        parts.append(Part(entry.part.view, rows if entry.part.rows is None else entry.part.rows[rows]))
-    return [part for part in parts if part.items]
 
 
 def _best(scored: list[Scored], k: int) -> list[Found]:
