@@ -71,7 +71,7 @@ def measure_open(bench: Bench, data: DataSet, threads: int) -> None:
     processes: dict[str, EngineProcess] = {}
     for _ in range(bench.repeats):
         for engine in bench.engines:
-            _forget(bench.index(engine, data))
+            forget(bench.index(engine, data))
             try:
                 with bench.start(engine, data, threads) as process:
                     answer = process.ask("open", timeout_s=bench.build_s, queries=queries, count=count)
@@ -165,7 +165,7 @@ def _true_scores(data: DataSet, chosen: list[int], queries_BQD: np.ndarray) -> n
     return np.stack([maxsim(query.astype(np.float64), vectors_TD, offsets_N1) for query in queries_BQD])
 
 
-def _forget(index: Path) -> None:
+def forget(index: Path) -> None:
     """Drop the index's files from the page cache."""
     for path in index.rglob("*"):
         if path.is_file():

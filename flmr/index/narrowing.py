@@ -54,8 +54,8 @@ def _probed(query: Query, parts: list[Part], chosen: Plan) -> list[Part]:
     if chosen.nprobe is None:
         return parts
     found = [query.probe(part, chosen.nprobe) for part in parts]
-    enough = min(chosen.k, sum(part.items for part in parts))
-    return found if sum(part.items for part in found) >= enough else parts  # the lists that were probed held too few
+    enough = min(chosen.k, sum(part.filled for part in parts))
+    return found if sum(part.filled for part in found) >= enough else parts  # the lists that were probed held too few
 
 
 def _estimate(query: Query, parts: list[Part], before: list[Scored]) -> list[Scored]:

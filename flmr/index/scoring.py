@@ -43,10 +43,18 @@ class Part:
     @property
     def vectors(self) -> int:
         """How many rows they have together."""
-        if self.rows is None:
-            return self.view.segment.layout.vectors
+        return self.view.segment.layout.vectors if self.rows is None else int(self._lengths().sum())
+
+    @property
+    def filled(self) -> int:
+        """How many of them have rows at all, and so may be found."""
+        return int(np.count_nonzero(self._lengths()))
+
+    def _lengths(self) -> np.ndarray:
         offsets_N1 = self.view.segment.offsets
-        return int((offsets_N1[self.rows.astype(np.int64) + 1] - offsets_N1[self.rows]).sum())
+        rows = self.all_rows().astype(np.int64)
+        lengths: np.ndarray = offsets_N1[rows + 1] - offsets_N1[rows]
+        return lengths
 
     def of(self, values_N: np.ndarray) -> np.ndarray:
         """Of something that all items of the segment have, what the part's items have."""

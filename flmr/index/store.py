@@ -281,11 +281,20 @@ def map_array(path: Path, kind: Array) -> np.ndarray:
 
 def let_go(mapped: np.ndarray) -> None:
     """Give back the memory of a map of one of our own files; what is asked for again is read again."""
+    _advise(mapped, "MADV_DONTNEED")
+
+
+def read_ahead(mapped: np.ndarray, wanted: bool) -> None:
+    """Whether the system should read on from where a map is looked at, or only what is asked for."""
+    _advise(mapped, "MADV_NORMAL" if wanted else "MADV_RANDOM")
+
+
+def _advise(mapped: np.ndarray, advice: str) -> None:
     base: object = mapped
     while isinstance(base, np.ndarray):
         base = base.base
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
+    if isinstance(base, mmap.mmap) and hasattr(mmap, advice):
+        base.madvise(getattr(mmap, advice))
 
 
 def checksum(path: Path) -> str:

@@ -103,3 +103,15 @@ def test_few_lists_find_some_of_the_best_with_their_scores(tmp_path: Path) -> No
             assert all(hit.score == exact[hit.id] for hit in found)
             kept += len(best & {hit.id for hit in found})
         assert kept >= 10  # of 50: one list a row is little
+
+
+def test_items_without_rows_are_no_reason_to_be_content_with_a_few_lists(tmp_path: Path) -> None:
+    items = clustered_items(40, 16)
+    with lists_from(1), Index.create(tmp_path / "listed", items) as listed:
+        few = min(len(listed.search(query, 40, params=SearchParams(nprobe=1))[0]) for query in queries_near(items, 5))
+        assert few == 40
+    with Index.open(tmp_path / "listed") as both:
+        both.add([np.empty((0, 16), np.float32)] * 39 + [items[0]])  # a second segment, which has no lists
+        both.commit()
+        for query in queries_near(items, 10):
+            assert len(both.search(query, 41, params=SearchParams(nprobe=1))[0]) == 41

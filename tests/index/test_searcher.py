@@ -230,3 +230,34 @@ def test_many_passages_come_in_the_order_asked_from_all_segments(tmp_path: Path)
         assert ix.passages([]) == []
         with pytest.raises(UnknownId, match="nowhere"):
             ix.passages(["0", "nowhere"])
+
+
+def read_here_and_there(path: Path) -> list[bool]:
+    """Whether the system was told that this file is, of each map of it that this process has."""
+    found, ours = [], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            ours = line.endswith(str(path))
+        elif ours and line.startswith("VmFlags:"):
+            found.append("rr" in line.split())
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say how files are mapped")
+def test_large_files_are_read_on_from_where_they_are_looked_at_only_when_much_of_them_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flmr.index.segment.SPARSE_BYTES", 1)
+    few, scan = SearchParams(nprobe=1, candidates=20), EXACT
+    with Index.create(tmp_path / "ix", MultiVectors.from_list(ITEMS), nbits=2) as made:
+        before = scores_of(made.search(QUERIES, 10, params=few))
+    with Index.open(tmp_path / "ix") as ix:
+        residuals = tmp_path / "ix" / "0001" / "residuals.npy"
+        for params, sparse in ((few, True), (scan, False), (few, True)):
+            ix.search(QUERIES[:1], 10, params=params)
+            assert read_here_and_there(residuals) == [sparse]
+        assert scores_of(ix.search(QUERIES, 10, params=few)) == before
+        ix.add([ITEMS[0]], ["again"])
+        ix.commit()
+        ix.merge()  # reads the old segment from end to end
+        assert len(ix.search(QUERIES[0], 10)[0]) == 10 and ix.verify() == []
