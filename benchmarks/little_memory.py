@@ -1,4 +1,5 @@
-"""Searching an index that is larger than the memory: in a control group of a share of its size, from a cold page cache.
+"""Searching an index that is larger than the memory: in a control group of a share of its size and in none, each from a
+cold page cache.
 
     python -m benchmarks.little_memory INDEX [--share 0.25] [--queries q32] [--exact 2]
 
@@ -97,6 +98,7 @@ def main() -> None:
     with Index.open(given.index) as ix:
         info = ix.info()
     command = [sys.executable, "-m", "benchmarks.little_memory", *sys.argv[1:], "--work"]
+    forget(given.index)
     free = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     forget(given.index)
     with limited(int(given.share * info["bytes"])) as group:
