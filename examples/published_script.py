@@ -29,7 +29,7 @@ passage_contents = [passage.full_text for passage in passages()]
 where = {"index_root_path": ".", "index_experiment_name": "figures", "index_name": "published", "nbits": 8}
 index_custom_collection(custom_collection=passage_contents, model=model, overwrite=True, use_gpu=False, **where)
 
-query_texts = ["Using the provided image, obtain documents that answer the question: Which sort of figure is shown?"]
+query_texts = ["With the picture at hand, look up what answers the question: Which sort of figure is shown?"]
 encoding = query_tokenizer(query_texts)
 pixel_values = preprocess([render("astroid", seed=1, style="ink")], model.config)  # or an AutoImageProcessor
 query_embeddings = model.query(**encoding, pixel_values=pixel_values).late_interaction_output

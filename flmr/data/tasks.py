@@ -115,10 +115,10 @@ def find_task(name: str) -> Task:
 
 
 # Of our own wording.  They are kept short: a query has 32 tokens for instruction and question together.
-FIND_TEXT_OF_IMAGE = ("Find the text that goes with this image", "Which text does this image illustrate")
-FIND_CAPTION = ("Find the caption of this image", "Which caption describes this image")
+FIND_TEXT_OF_IMAGE = ("Find the text that this image was chosen for", "Which text does this image illustrate")
+FIND_CAPTION = ("Find the caption of this image", "Which caption was written for this image")
 FIND_PEOPLE = ("Find the text that names the people in this image", "Who is in this image? Find their caption")
-FIND_WEB = ("Find passages that answer the question", "Which web passages hold the answer")
+FIND_WEB = ("Find web passages in which the question is answered", "Which web passages hold the answer")
 FIND_ENTITY = (
     "Find the article about what the question picks out of the image",
     "Which article is the image's subject in",

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from flmr.model.flmr import FLMRContextEncoderTokenizer, FLMRModelForRetrieval, FLMRQueryEncoderTokenizer
 
 DEFAULT_INSTRUCTIONS: Mapping[str, str] = {
-    "text and image": "Using the provided image, obtain documents that address the subsequent question",
-    "text": "Retrieve documents that answer the question",
-    "image": "Identify the document that is connected to the provided image",
+    "text and image": "With the picture at hand, look up what answers the question",
+    "text": "Look up what answers the question",
+    "image": "Find the text about what this picture shows",
 }
 """What is asked where a query brings no instruction of its own (models that mask instructions only).
 
-The first is, word for word, one of those that the published PreFLMR checkpoints were trained with on questions about
-pictures, so that they are asked as in training; the other two are worded here.  All three count in the fingerprint.
+They are worded here, and no published checkpoint was trained with them: to ask one as in its training, give its queries
+the instructions of its training data.  All three count in the fingerprint.
 """
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from flmr.data import read_passages, read_questions
 from flmr.data.sample import entities, passages, render, write_sample
 from flmr.data.sample.figure import Figure
-from flmr.data.sample.questions import INSTRUCTIONS, SPLITS, WORDINGS, draw, types
+from flmr.data.sample.questions import IMAGE_INSTRUCTIONS, INSTRUCTIONS, SPLITS, WORDINGS, draw, types
 from flmr.data.sample.render import SPLIT_STYLES, seed_of
 from flmr.data.sample.scene import thinned
 from flmr.data.sample.styles import STYLES, TEST_STYLES, TRAIN_STYLES, VALID_STYLES
@@ -151,9 +151,10 @@ def test_unknown_entity_style_and_split_are_refused_by_name() -> None:
         write_sample("never-written", splits=("dev",))  # type: ignore[arg-type]
 
 
-def test_instructions_are_those_of_preflmr_and_end_with_the_mark() -> None:
-    assert len(set(INSTRUCTIONS)) == 5
-    assert all(instruction.endswith(":") for instruction in INSTRUCTIONS)
+def test_no_two_instructions_are_alike_and_each_ends_with_the_only_mark() -> None:
+    instructions = (*INSTRUCTIONS, *IMAGE_INSTRUCTIONS)
+    assert len(set(instructions)) == 8
+    assert all(text.endswith(":") and text.count(":") == 1 for text in instructions)
 
 
 def test_the_wheel_of_the_sample_is_json_without_surprises(folder: Path) -> None:

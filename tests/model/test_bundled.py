@@ -9,7 +9,7 @@ import pytest
 
 import flmr.model
 from flmr.data.sample import entities, passages, render
-from flmr.data.sample.questions import WORDINGS
+from flmr.data.sample.questions import INSTRUCTIONS, WORDINGS
 from flmr.data.sample.render import seed_of
 from flmr.model import load_encoder
 from flmr.model.encoder import FLMREncoder
@@ -38,12 +38,16 @@ def test_bundled_checkpoint_has_the_layout_of_preflmr(encoder: FLMREncoder) -> N
     assert query == context and len(query.split("\n")) - 1 == config.text_config.vocab_size
 
 
-def test_every_wording_and_passage_of_the_atlas_fits(encoder: FLMREncoder) -> None:
+def test_every_wording_with_every_instruction_and_every_passage_of_the_atlas_fits(encoder: FLMREncoder) -> None:
     texts = [passage.full_text for passage in passages()]
     longest = max(len(item.ids) for item in encoder.context_tokenizer.tokenize_texts(texts, 512))
     assert longest <= encoder.context_tokenizer.doc_maxlen
     wordings = [text for by_split in WORDINGS.values() for split in by_split.values() for text in split]
-    asked = [encoder.query_text(Query(text, image=b"")) for text in wordings]
+    asked = [
+        encoder.query_text(Query(text, image=b"", instruction=instruction))
+        for text in wordings
+        for instruction in ("", *INSTRUCTIONS)
+    ]
     longest = max(len(item.ids) for item in encoder.query_tokenizer.tokenize_texts(asked, 512))
     assert longest <= encoder.query_tokenizer.query_maxlen
 

@@ -1,7 +1,7 @@
 """Questions about a pictured figure: for each type of fact its wordings by split, and the draw of questions.
 
-Knows wordings, of which none is shared by two splits, and the instructions that PreFLMR was trained with.  Knows no
-picture: a question is drawn for a number, the picture of the same number is rendered elsewhere.
+Knows wordings, of which none is shared by two splits, and instructions, which all splits share; every sentence is our
+own.  Knows no picture: a question is drawn for a number, the picture of the same number is rendered elsewhere.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from flmr.data.sample.passages import passage_id
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+# The bundled checkpoint was trained with other instructions; what these cost it: training/README.md.
 INSTRUCTIONS = (
-    "Using the provided image, obtain documents that address the subsequent question:",
-    "Utilizing the given image, obtain documents that respond to the following question:",
-    "Using the given image, access documents that provide insights into the following question:",
-    "Extract documents linked to the question provided in conjunction with the image:",
-    "Retrieve documents that provide an answer to the question alongside the image:",
+    "Find the passage that answers what is asked about this picture:",
+    "With the picture at hand, look up what answers the question:",
+    "Which text settles this question about the figure shown:",
+    "Which passage knows the answer, given the picture:",
+    "Look at the picture, then find the answer to the question:",
 )
 IMAGE_INSTRUCTIONS = (
-    "Identify the document that is connected to this image:",
-    "Provide information about the document linked to this image:",
-    "What is the document that this image is related to:",
+    "Find the text about what this picture shows:",
+    "Which text belongs to this picture:",
+    "What passage speaks of the figure in this picture:",
 )
 
 # type of fact -> split -> wordings
