@@ -222,7 +222,8 @@ def map_blob(path: Path, size: int) -> np.ndarray:
 
 def map_gains(path: Path, kind: Array, unit: float) -> np.ndarray:
     """What sample queries gain on items: (2, N) float32; raises CorruptIndex where that is not finite."""
-    gains_2N: np.ndarray = map_array(path, kind).astype(np.float32) * np.float32(unit)
+    with np.errstate(invalid="ignore", over="ignore"):  # said below
+        gains_2N: np.ndarray = map_array(path, kind).astype(np.float32) * np.float32(unit)
     if not np.isfinite(gains_2N).all():
         raise CorruptIndex(f"{path} holds gains that are not finite: {RESTORE}")
     return gains_2N
