@@ -1,6 +1,6 @@
 """Milliseconds and GFLOP/s of every op, beside NumPy, torch and maxsim-cpu doing the same work.
 
-python -m benchmarks.bench_ops [--threads N] [--items N] [--isa NAME] [--only PART] [--cpu]
+python -m benchmarks.bench_ops [--threads N] [--items N] [--isa NAME] [--only PART] [--cpu] [--out FILE]
 
 Random unit vectors in the shape of a text collection: items of 20 to 102 vectors, 128 dimensions, 2,048 centroids.
 Every figure is the median of the repeats (least and most in brackets); paths are interleaved, and what the cores can do
@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +28,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.search_rows import Birthplace, Row, append, birthplace, spread
+from flmr import __version__
 from flmr.index.lists import list_parts, list_sizes
 from flmr.ops import native
 from flmr.ops.assign import assign, assign_rounded, round_rows
@@ -50,6 +54,9 @@ class Run:
     isa: str
     clock: Callable[[], float]
     probe: Path | None
+    items: MultiVectors
+    out: Path | None
+    place: Birthplace
     how: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,8 +85,12 @@ class Run:
             rate = f"{flops / middle / 1e9:8.1f} GFLOP/s" if flops else ""
             peak = peaks.get(next((kind for kind in peaks if kind in name), numbers))
             share = f" {flops / middle / 1e7 / peak:4.0f}% of peak {peak:.0f}" if peak else ""
-            spread = f"[{min(kept) * 1e3:.2f} {max(kept) * 1e3:.2f}]"
-            print(f"{title:34} {name:15} {middle * 1e3:9.2f} ms {spread} {rate}{share}")
+            row = Row(
+                work=title, engine=name, version=__version__, set="random", documents=len(self.items),
+                vectors=len(self.items.vectors), threads=self.threads, unit="ms",
+                setting=self.isa, note=f"{rate}{share}".strip(), **spread([1e3 * second for second in kept]),
+            )  # fmt: skip
+            append(self.out, self.place, row)
 
 
 def normal(rng: np.random.Generator, rows: int) -> np.ndarray:
@@ -242,13 +253,16 @@ def main() -> None:
     parts = ("rerank", "codes", "build", "topk", "train")
     parser.add_argument("--only", choices=parts, default=None)
     parser.add_argument("--cpu", action="store_true", help="time of the processor, not of the clock")
+    parser.add_argument("--out", type=Path, default=None, help="rows are written there, too")
     given = parser.parse_args()
     rng = np.random.default_rng(0)
     lengths = rng.integers(20, 103, given.items)
     items = MultiVectors(normal(rng, int(lengths.sum())), np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
     with tempfile.TemporaryDirectory() as folder:
         clock = time.process_time if given.cpu else time.perf_counter
-        run = Run(given.threads, native.isa(given.isa), clock, compile_probe(Path(folder)))
+        probe = compile_probe(Path(folder))
+        place = birthplace(shlex.join(["python", "-m", "benchmarks.bench_ops", *sys.argv[1:]]))
+        run = Run(given.threads, native.isa(given.isa), clock, probe, items, given.out, place)
         peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in run.peaks().items()) or "not measured"
         blas = os.environ.get("OMP_NUM_THREADS", "as it likes")
         timed = "processor" if given.cpu else "clock"
