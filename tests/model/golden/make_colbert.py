@@ -22,9 +22,14 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 WORDS = ("what", "is", "the", "capital", "of", "france", "who", "wrote", "it", "paris", "river", "se", "##ine", "cafe")
-QUERIES = ["What is the capital of France?", "", "who wrote it " * 9, "Café: [MASK] is it?", "seine 42 %"]
+QUERIES = ["What river of France is the Seine?", "", "who wrote it " * 9, "Café: [MASK] is it?", "seine 42 %"]
 _OF_THE_RUN = ("meta", "checkpoint", "root", "experiment", "name")
-DOCUMENTS = ["Paris is the capital of France.", "", "The Seine, a river (of Paris!), is it; " * 6, "Who wrote it? 1997"]
+DOCUMENTS = [
+    "The river of Paris, a capital, is the Seine.",
+    "",
+    "The Seine, a river (of Paris!), is it; " * 6,
+    "Who wrote it? 1997",
+]
 
 
 def main() -> None:
