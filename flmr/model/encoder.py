@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_INSTRUCTIONS: Mapping[str, str] = {
     "text and image": "With the picture at hand, look up what answers the question",
-    "text": "Look up what answers the question",
+    "text": "Find the text that answers what is asked",
     "image": "Find the text about what this picture shows",
 }
 """What is asked where a query brings no instruction of its own (models that mask instructions only).
