@@ -35,7 +35,7 @@ def evaluate(
     qrels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="judgments: TREC or BEIR; else positive_ids")
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(metavar="RECIPE.toml", help="measure its [evaluate] tables")] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="RECIPE.toml", help=r"measure its \[evaluate] tables")] = None,
     task: TaskName = None,
     data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="where the files of the task lie")] = None,
     split: Split = None,
