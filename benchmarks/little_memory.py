@@ -1,7 +1,7 @@
 """Searching an index that is larger than the memory: in a control group of a share of its size and in none, each from a
 cold page cache.
 
-    python -m benchmarks.little_memory INDEX [--share 0.25] [--queries q32] [--exact 2]
+    PYTHONPATH=tests python -m benchmarks.little_memory INDEX [--share 0.25] [--queries q32] [--exact 2]
 
 Memory is everything that the group is charged for: the process and the pages of files that it has read.  Needs Linux
 and the right to make a memory control group (version 1 or 2), so usually root.  Rows go to
@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from reliability.cgroup import Cgroup, NoCgroup
 
 from benchmarks.search_data import home, read_queries
 from benchmarks.search_measures import forget
@@ -30,39 +27,7 @@ from benchmarks.search_rows import Row, append, birthplace, spread, spread_of_qu
 from flmr import __version__
 from flmr.index import Index, SearchParams
 
-ROOT = Path("/sys/fs/cgroup")
 NUM_QUERIES = 50
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A memory control group: the files in which it keeps its limit, its peak and how often the limit was hit."""
-
-    folder: Path
-    limit: str
-    peak: str
-
-    def peak_mb(self) -> float:
-        """The most that it was charged for, in MB."""
-        return int((self.folder / self.peak).read_text()) / 1e6
-
-
-@contextmanager
-def limited(num_bytes: int) -> Iterator[Limit]:
-    """A group that may hold so many bytes; gone afterwards.  Ends the program where none can be made."""
-    if (ROOT / "memory" / "cgroup.procs").exists():
-        group = Limit(ROOT / "memory" / f"flmr-{os.getpid()}", "memory.limit_in_bytes", "memory.max_usage_in_bytes")
-    else:
-        group = Limit(ROOT / f"flmr-{os.getpid()}", "memory.max", "memory.peak")
-    try:
-        group.folder.mkdir()
-        (group.folder / group.limit).write_text(str(num_bytes))
-    except OSError as error:
-        sys.exit(f"no memory control group can be made ({error}): run as root on Linux")
-    try:
-        yield group
-    finally:
-        group.folder.rmdir()
 
 
 def work(index: Path, data: Path, queries: str, exact: int, threads: int) -> None:
@@ -101,15 +66,22 @@ def main() -> None:
     forget(given.index)
     free = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     forget(given.index)
-    with limited(int(given.share * info["bytes"])) as group:
-        enter = ["sh", "-c", f'echo $$ > {shlex.quote(str(group.folder / "cgroup.procs"))} && exec "$@"', "sh"]
-        done = subprocess.run([*enter, *command], capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"the limited process ended with {done.returncode}: {done.stderr[-500:]}")
-        found, peak = json.loads(done.stdout), group.peak_mb()
+    try:
+        cgroup = Cgroup(int(given.share * info["bytes"]))
+    except NoCgroup as error:
+        sys.exit(str(error))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, preexec_fn=cgroup.enter)
+        peak = cgroup.peak() / 1e6
+    finally:
+        cgroup.close()
+    if done.returncode:
+        sys.exit(f"the limited process ended with {done.returncode}: {done.stderr[-500:]}")
+    found = json.loads(done.stdout)
     if found["answers"] != free["answers"]:
         sys.exit("the limited process found something else than one that is not limited")
-    place = birthplace(shlex.join(["python", "-m", "benchmarks.little_memory", given.index.name, *sys.argv[2:]]))
+    arguments = [given.index.name if part == str(given.index) else part for part in sys.argv[1:]]
+    place = birthplace(shlex.join(["python", "-m", "benchmarks.little_memory", *arguments]))
     facts = {
         "engine": "flmr", "version": __version__, "set": given.index.name, "documents": info["items"],
         "vectors": info["vectors"], "threads": given.threads, "queries": given.queries,

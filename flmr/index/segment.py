@@ -165,6 +165,8 @@ class Segment:
 
     def stored(self, first: int, end: int) -> np.ndarray:
         """Rows first..end as they are scored: float16 where the vectors are kept, else decoded, float32."""
+        if end - first >= MANY_ROWS:
+            self._expect(None)
         return self._arrays[VECTORS][first:end] if self.has_vectors else self.decoded(first, end)
 
     def decoded(self, first: int, end: int) -> np.ndarray:
