@@ -30,7 +30,6 @@ from flmr.train.joint import READER, Joint, JointStep, passages_move
 from flmr.train.optimizer import make_optimizer, moving_parameters, set_learning_rates
 from flmr.train.ranks import Ranks, joined_ranks
 from flmr.train.recipe import TrainingRecipe, TrainRecipe, load_training_recipe
-from flmr.train.recompute import recomputing
 from flmr.train.seeds import mixed_seed, seeded
 from flmr.train.stage import Prepared, ReadyStage, prepare, ready_stage
 from flmr.train.state import FEATURES, RunFolder
@@ -146,6 +145,7 @@ class _Run:
         self.average = (
             Average(dict(pair for named in moving.values() for pair in named), stage.ema) if stage.ema else None
         )
+        (self.model.gradient_checkpointing_enable if stage.recompute else self.model.gradient_checkpointing_disable)()
         first = 0
         if self.resumed is not None:
             optimizer.load_state_dict(self.resumed["optimizer"])
@@ -181,11 +181,10 @@ class _Run:
         rate = set_learning_rates(optimizer, stage, step, ready.steps)
         optimizer.zero_grad(set_to_none=True)
         forward = partial(autocast, stage.precision, self.device)
-        recomputed = partial(recomputing, self.model) if stage.recompute else contextlib.nullcontext
         results = []
         for number in range(step * stage.accumulate, (step + 1) * stage.accumulate):
             seed = mixed_seed(ready.seed, number, *([self.ranks.rank] if self.ranks.rank else []))
-            with seeded(seed, self.device), recomputed():
+            with seeded(seed, self.device):
                 results.append(self._gradient(ready, stage, number, forward))
         loss = sum(result.loss for result in results) / len(results)
         weights = [p for group in optimizer.param_groups for p in group["params"]]

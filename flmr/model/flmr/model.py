@@ -31,6 +31,7 @@ from flmr.model.flmr.loss import (
 )
 from flmr.model.flmr.mapping import MLPMapping, TransformerMapping
 from flmr.model.flmr.outputs import FLMRContextEncoderOutput, FLMRModelForRetrievalOutput, FLMRQueryEncoderOutput
+from flmr.model.flmr.recompute import set_recomputing
 from flmr.model.flmr.text import TextTower, context_mask, is_one_of, query_mask
 from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
 from flmr.model.flmr.vision import build_vision_tower
@@ -46,6 +47,8 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flash_attn_2 = True
+    supports_gradient_checkpointing = True
+    gradient_checkpointing = False  # what transformers asks whether it is on
 
     def __init__(
         self,
@@ -335,6 +338,27 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
             context_hidden_states=context.text_encoder_hidden_states,
         )
         return output if return_dict is not False else output.to_tuple()
+
+    def gradient_checkpointing_enable(
+        self,
+        gradient_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Layers of both towers and of the mapping network keep their input only and run again in the backward pass.
+
+        gradient_checkpointing_kwargs: of torch.utils.checkpoint.checkpoint; use_reentrant is False unless they say
+        otherwise.  Raises InvalidInput.
+        """
+        if offload or every_n_layers < 1:
+            raise InvalidInput("layers are recomputed on their device, one in every n from 1 up; leave offload out")
+        set_recomputing(self, True, every=every_n_layers, **(gradient_checkpointing_kwargs or {}))
+        self.gradient_checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Layers keep what the backward pass needs, as at first."""
+        set_recomputing(self, False)
+        self.gradient_checkpointing = False
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 
