@@ -93,17 +93,27 @@ def cuda_devices() -> int:
     return int(library.flmr_cuda_device_count()) if library is not None else 0
 
 
-def call_cuda(op: str, *arguments: Any) -> None:
-    """Run one op of the CUDA library on the first device; raises NativeError where there is none or the op fails."""
+def cuda_function(op: str, result: Any = ctypes.c_int) -> Any:
+    """One function of the CUDA library, for ctypes; raises NativeError where the library is missing or too old."""
     library = _cuda()
     if library is None:
         raise NativeError(f"flmr's CUDA library is not built; with a CUDA toolkit in reach: FLMR_CUDA=ON {BUILD}")
+    function = getattr(library, f"flmr_cuda_{op}", None)
+    if function is None:
+        raise NativeError(f"{CUDA_LIBRARY} is older than its Python side: it has no {op}; FLMR_CUDA=ON {BUILD}")
+    function.restype = result
+    return function
+
+
+def call_cuda(op: str, *arguments: Any) -> None:
+    """Run one op of the CUDA library on the first device; raises NativeError where there is none or the op fails."""
+    function = cuda_function(op)
     if cuda_devices() == 0:
         raise NativeError("no CUDA device is visible; use device='cpu'")
-    status = getattr(library, f"flmr_cuda_{op}")(*arguments)
+    status = function(*arguments)
     if status != 0:
-        library.flmr_cuda_error.restype = ctypes.c_char_p
-        raise NativeError(f"{op} failed on the CUDA device: {library.flmr_cuda_error(status).decode()}")
+        line = cuda_function("error", ctypes.c_char_p)(status).decode()
+        raise NativeError(f"{op} failed on the CUDA device: {line}")
 
 
 def address(array: NDArray[Any]) -> ctypes.c_void_p:

@@ -177,11 +177,146 @@ def test_single_items_and_strided_tensors_are_accepted() -> None:
     torch.testing.assert_close(maxsim(queries, strided, query_mask=query_mask), expected)
 
 
+@pytest.mark.parametrize("scratch_bytes", [1, 1 << 28])
+@pytest.mark.parametrize("winners", [True, False])
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_operators_are_what_torch_asks_of_operators(
+    masked: bool, paired: bool, winners: bool, scratch_bytes: int
+) -> None:
+    queries, documents, query_mask, document_mask = sample(12, (2, 3, 4, 5, 6))
+    if paired:
+        documents = documents.detach().view(2, 2, 5, 6).requires_grad_()
+        document_mask = document_mask.view(2, 2, 5)
+    masks = (query_mask, document_mask) if masked else (None, None)
+    arguments = (queries, documents, *masks, None, None, winners, None, scratch_bytes)
+    torch.library.opcheck(torch.ops.flmr.maxsim.default, arguments)
+    saved = (queries.detach(), documents.detach(), *masks)
+    scores, rows = torch.ops.flmr.maxsim(*saved, None, None, True, None, scratch_bytes)
+    for needed in ((True, True), (True, False), (False, False)):
+        given = (torch.ones_like(scores), *saved, rows, *needed, False, scratch_bytes)
+        torch.library.opcheck(torch.ops.flmr.maxsim_backward.default, given)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 4, 7, 6), (3, 0, 4, 7, 6), (3, 5, 0, 7, 6), (3, 5, 4, 0, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_operators_say_of_empty_axes_what_they_do(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    B, Lq, N, Ld, D = shape
+    arguments = (torch.zeros(B, Lq, D, dtype=dtype), torch.zeros(N, Ld, D, dtype=dtype), None, None)
+    torch.library.opcheck(torch.ops.flmr.maxsim.default, (*arguments, None, None, True, None, 1000))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_compiled_graph_is_one_and_gives_the_same_scores_and_gradients(masked: bool, paired: bool) -> None:
+    def loss(queries, documents, query_mask, document_mask):
+        if paired:
+            documents = documents.unflatten(0, (len(queries), -1))
+            document_mask = None if document_mask is None else document_mask.unflatten(0, (len(queries), -1))
+        score = maxsim_pairs if paired else maxsim
+        scores = score(queries, documents, query_mask=query_mask, document_mask=document_mask)
+        return -scores.log_softmax(dim=1)[:, 0].mean()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for seed, shape in enumerate([(3, 5, 6, 7, 6), (2, 4, 8, 9, 6)]):  # the second with sizes that were not seen
+        queries, documents, *masks = sample(seed, shape)
+        masks = masks if masked else [None, None]
+        value, expected = compiled(queries, documents, *masks), loss(queries, documents, *masks)
+        torch.testing.assert_close(value, expected)
+        found = torch.autograd.grad(value, [queries, documents])
+        torch.testing.assert_close(found, torch.autograd.grad(expected, [queries, documents]))
+
+
+def test_a_compiled_graph_rounds_as_the_autocast_inside_it_says() -> None:
+    queries, documents, *_ = sample(13, (2, 16, 3, 20, 32))
+
+    def scores(queries, documents):
+        with torch.autocast("cpu", torch.bfloat16):
+            return maxsim(queries, documents)
+
+    compiled = torch.compile(scores, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(queries, documents), scores(queries, documents), rtol=0, atol=0)
+    assert not torch.equal(scores(queries, documents), maxsim(queries, documents))
+
+
+def test_scores_without_winners_can_still_be_differentiated_by_making_them_again() -> None:
+    queries, documents, *masks = sample(14)
+    scores, winners = torch.ops.flmr.maxsim(queries, documents, *masks, None, None, False, None, 1000)
+    assert winners.numel() == 0
+    found = torch.autograd.grad(scores.sum(), [queries, documents])
+    expected = maxsim(queries, documents, query_mask=masks[0], document_mask=masks[1])
+    torch.testing.assert_close(found, torch.autograd.grad(expected.sum(), [queries, documents]))
+
+
+def test_winners_are_kept_only_for_a_gradient() -> None:
+    queries, documents, *_ = sample(15)
+    with torch.no_grad():
+        assert maxsim(queries, documents).grad_fn is None
+    kept = maxsim(queries, documents).grad_fn.saved_tensors[-1]
+    assert kept.shape == (15, 4) and kept.dtype == torch.int16
+    none = torch.ops.flmr.maxsim(queries.detach(), documents.detach(), None, None, None, None, False, None, 1000)[1]
+    assert none.shape == (0, 4)
+
+
+def rounded(tensor, dtype):
+    """Rows as small numbers and a scale each: tensor is about values * scales."""
+    most = 127 if dtype == torch.int8 else 448
+    scales = tensor.abs().amax(-1) / most
+    values = tensor / scales[..., None]
+    return (values.round() if dtype == torch.int8 else values).to(dtype), scales
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_rows_of_one_byte_score_as_what_they_stand_for(dtype: torch.dtype, paired: bool) -> None:
+    queries, documents, query_mask, document_mask = sample(16, (3, 9, 6, 11, 40))
+    (q, q_scales), (d, d_scales) = rounded(queries.detach(), dtype), rounded(documents.detach(), dtype)
+    wide = q.float() * q_scales[..., None], d.float() * d_scales[..., None]
+    masks = {"query_mask": query_mask, "document_mask": document_mask}
+    scales = {"query_scales": q_scales, "document_scales": d_scales}
+    score = maxsim
+    if paired:
+        score, d, wide = maxsim_pairs, d.view(3, 2, 11, 40), (wide[0], wide[1].view(3, 2, 11, 40))
+        masks["document_mask"], scales["document_scales"] = document_mask.view(3, 2, 11), d_scales.view(3, 2, 11)
+    torch.testing.assert_close(score(q, d, **scales, **masks), score(*wide, **masks))
+    torch.testing.assert_close(score(q, d), score(q.float(), d.float()))
+
+
+def test_rows_of_one_byte_are_refused_where_they_make_no_sense() -> None:
+    queries, documents, *_ = sample(17)
+    q, scales = rounded(queries.detach(), torch.int8)
+    d = documents.detach().to(torch.float8_e4m3fn)
+    with pytest.raises(InvalidInput, match="one type"):
+        maxsim(q, documents)
+    with pytest.raises(InvalidInput, match="one type"):
+        maxsim(q, d)
+    with pytest.raises(InvalidInput, match="scales are for int8"):
+        maxsim(queries, documents, query_scales=scales)
+    with pytest.raises(InvalidInput, match="scales of queries must have shape"):
+        maxsim(q, q, query_scales=scales[0])
+    with pytest.raises(InvalidInput, match=r"must be torch\.float32"):
+        maxsim(q, q, query_scales=scales.double())
+    with pytest.raises(InvalidInput, match="no gradient"):
+        maxsim(d.requires_grad_(), d)
+
+
+def test_a_gradient_of_a_gradient_is_refused() -> None:
+    queries, documents, *_ = sample(18)
+    (gradient,) = torch.autograd.grad(maxsim(queries, documents).square().sum(), queries, create_graph=True)
+    with pytest.raises(RuntimeError, match="maxsim_backward"):
+        gradient.sum().backward()
+
+
+def test_torch_is_imported_only_with_the_first_tensor() -> None:
+    code = "import sys, flmr, flmr.index, flmr.ops.maxsim; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False).returncode == 0
+
+
 def test_wrong_tensors_are_named() -> None:
     queries, documents, query_mask, _ = sample(8)
     with pytest.raises(InvalidInput, match="D"):
         maxsim(queries, documents[..., :3])
-    with pytest.raises(InvalidInput, match="boolean"):
+    with pytest.raises(InvalidInput, match="bool"):
         maxsim(queries, documents, query_mask=query_mask.long())
     with pytest.raises(InvalidInput, match="shape"):
         maxsim(queries, documents, document_mask=query_mask)
