@@ -282,21 +282,91 @@ def test_a_folder_that_names_code_of_its_own_is_loaded_by_the_installed_classes(
     test_auto_classes_load_model_config_and_both_tokenizers(folder)
 
 
-HUB_SCRIPT = """
+PUSH = """
 import sys
 from flmr import FLMRModelForRetrieval
 model = FLMRModelForRetrieval.from_pretrained(sys.argv[1])
 model.push_to_hub("somebody/figures", token="hf_none")
 """
+SAVE_AND_PUSH = """
+import sys
+from pathlib import Path
+from flmr import FLMRModelForRetrieval
+model = FLMRModelForRetrieval.from_pretrained(sys.argv[1])
+(Path(sys.argv[2]) / "notes.txt").write_text("not part of the model")
+model.save_pretrained(
+    sys.argv[2], push_to_hub=True, repo_id="somebody/figures", token="hf_none", commit_message="Second", private=True
+)
+again = FLMRModelForRetrieval.from_pretrained("somebody/figures")
+assert again.query_tokenizer.describe() == model.query_tokenizer.describe()
+assert all((a == b).all() for a, b in zip(again.state_dict().values(), model.state_dict().values(), strict=True))
+"""
+PARTS = """
+import sys
+from flmr import FLMRConfig, FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
+where = {"push_to_hub": True, "repo_id": "somebody/figures", "token": "hf_none"}
+FLMRConfig.from_pretrained(sys.argv[1]).push_to_hub("somebody/figures", token="hf_none")
+for kind, side in ((FLMRQueryEncoderTokenizer, "query"), (FLMRContextEncoderTokenizer, "context")):
+    tokenizer = kind.from_pretrained(sys.argv[1], subfolder=side + "_tokenizer")
+    tokenizer.push_to_hub("somebody/figures", token="hf_none")
+    tokenizer.save_pretrained(sys.argv[2] + "/" + side, **where)
+    again = kind.from_pretrained("somebody/figures", force_download=True)
+    assert again.describe() == tokenizer.describe()
+"""
+REFUSED = """
+import sys
+from flmr import FLMRModelForRetrieval
+from flmr.errors import NotAvailable
+model = FLMRModelForRetrieval.from_pretrained(sys.argv[1])
+try:
+    model.save_pretrained(sys.argv[2], push_to_hub=True, repo_id="somebody/figures", token="hf_another")
+except NotAvailable as error:
+    print(error)
+"""
 
 
-def test_push_to_hub_uploads_the_saved_folder(tiny_checkpoint: Path, hub: Any) -> None:  # noqa: F811
-    environment = {**os.environ, "HF_ENDPOINT": hub.address, "PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-c", HUB_SCRIPT, str(tiny_checkpoint)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+def with_hub(hub: Any, script: str, checkpoint: Path, folder: Path) -> str:  # noqa: F811
+    """What a script prints for which the hub is the one on this machine, with an empty cache."""
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
+    environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
+    (folder / "saved").mkdir()
+    command = [sys.executable, "-c", script, str(checkpoint), str(folder / "saved")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    saved = {str(p.relative_to(tiny_checkpoint)): p.read_bytes() for p in tiny_checkpoint.rglob("*") if p.is_file()}
-    assert {name: content for name, content in hub.files.items() if name != "README.md"} == saved
+    return done.stdout
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_push_to_hub_uploads_the_saved_folder(tiny_checkpoint: Path, hub: Any, tmp_path: Path) -> None:  # noqa: F811
+    with_hub(hub, PUSH, tiny_checkpoint, tmp_path)
+    assert {n: content for n, content in hub.files.items() if n != "README.md"} == contents(tiny_checkpoint)
+
+
+def test_saving_pushes_the_same_where_asked_and_it_loads_from_there(
+    tiny_checkpoint: Path,
+    hub: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with_hub(hub, SAVE_AND_PUSH, tiny_checkpoint, tmp_path)
+    assert hub.files == contents(tiny_checkpoint) and hub.commits == [("main", "Second")]
+
+
+def test_tokenizers_and_configs_are_pushed_alone_too(tiny_checkpoint: Path, hub: Any, tmp_path: Path) -> None:  # noqa: F811
+    with_hub(hub, PARTS, tiny_checkpoint, tmp_path)
+    assert [message for _, message in hub.commits] == ["Upload config", *["Upload tokenizer"] * 4]
+
+
+def test_what_a_hub_does_not_take_is_saved_and_said_in_one_line(
+    tiny_checkpoint: Path,
+    hub: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    message = with_hub(hub, REFUSED, tiny_checkpoint, tmp_path)
+    assert "is saved but could not be pushed to 'somebody/figures' (" in message and message.count("\n") == 1, message
+    assert contents(tmp_path / "saved") == contents(tiny_checkpoint) and hub.files == {}
 
 
 # --- collections -------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""Where a checkpoint's folder is: a folder that is there, or a hub repository that is cached or can be fetched.
+"""Where a checkpoint's folder is: a folder that is there, or a hub repository that is cached or can be fetched; and its
+way to a repository.
 
 Knows the hub client's cache.  What is local is never asked of the network.  Knows nothing of what the folder holds.
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 from flmr.errors import NotAvailable
 
+UPLOAD_ARGUMENTS = ("repo_id", "token", "private", "revision", "create_pr", "commit_message", "commit_description")
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.txt", "*.metadata", "*/*.json", "*/vocab.txt")
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model*.bin")
 
@@ -56,11 +58,55 @@ def checkpoint_folder(
         if not _holds(folder, needs):  # an old repository: pickled weights, read as plain tensors only
             folder = Path(str(snapshot_download(name, allow_patterns=[*files, *needs], **where)))
     except Exception as error:  # the client raises its own, httpx's, requests' and urllib3's errors
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise NotAvailable(_unavailable(name, reason)) from error
+        raise NotAvailable(_unavailable(name, _reason(error))) from error
     if not _holds(folder, needs):  # out of reach, the client gives what little it has
         raise NotAvailable(_unavailable(name, f"none of {', '.join(needs)} could be had"))
     return folder
+
+
+def upload(
+    folder: Path,
+    repo_id: str | None,
+    files: Sequence[str],
+    *,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    commit_description: str | None = None,
+) -> None:
+    """Put those files of a folder, patterns among them, into a hub repository, in one commit.
+
+    repo_id: None takes the folder's name.  The repository, and the branch where revision names one, are made where they
+    are not there.  Raises NotAvailable.
+    """
+    from huggingface_hub import HfApi
+
+    repo_id = repo_id or folder.resolve().name
+    try:
+        api = HfApi(token=token)
+        repository = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not create_pr:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            allow_patterns=[*files],
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message or f"Upload {folder.name}",
+            commit_description=commit_description,
+        )
+    except Exception as error:  # the client raises its own, httpx's, requests' and urllib3's errors
+        raise NotAvailable(
+            f"{str(folder)!r} is saved but could not be pushed to {repo_id!r} ({_reason(error)}); check the name, the "
+            "token and the connection, then call push_to_hub(repo_id)"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _holds(folder: Path, patterns: Sequence[str]) -> bool:

@@ -128,6 +128,21 @@ def test_shards_and_their_index_load_bit_equal(golden: Any, tmp_path: Path) -> N
         FLMRModelForRetrieval.from_pretrained(tmp_path)
 
 
+def test_saving_over_another_save_leaves_nothing_of_it_to_be_read(golden: Any, tmp_path: Path) -> None:
+    model = FLMRModelForRetrieval.from_pretrained(golden("preflmr").folder)
+    (tmp_path / "mine.safetensors").touch()
+    for size in ("100KB", None, "200KB", "100KB"):
+        with torch.no_grad():
+            model.query_text_encoder_linear.weight.add_(1)
+        model.save_pretrained(tmp_path, max_shard_size=size)
+        again = FLMRModelForRetrieval.from_pretrained(tmp_path).state_dict()
+        assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items()), size
+        index = tmp_path / "model.safetensors.index.json"
+        named = set(json.loads(index.read_text())["weight_map"].values()) if size else {"model.safetensors"}
+        assert {path.name for path in tmp_path.glob("*.safetensors")} == {*named, "mine.safetensors"}
+        assert index.exists() == (size is not None)
+
+
 def test_a_bin_file_is_read_as_plain_tensors_and_never_run(copy: Any) -> None:
     folder, weights = copy("flmr_mlp")
     expected = load_checkpoint(folder)[0].state_dict()

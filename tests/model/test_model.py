@@ -286,6 +286,6 @@ def test_a_tied_tensor_is_one_parameter(golden: Any) -> None:
     assert not any(name.startswith("context_") for name, _ in model.named_parameters())
 
 
-def test_saving_to_the_hub_in_one_step_is_refused(tiny_parts: Any, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="call push_to_hub"):
-        tiny_parts()[0].save_pretrained(tmp_path, push_to_hub=True)
+def test_where_to_push_without_pushing_is_refused(tiny_parts: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"^repo_id is of an upload; pass push_to_hub=True with it$"):
+        tiny_parts()[0].save_pretrained(tmp_path, repo_id="somebody/figures")

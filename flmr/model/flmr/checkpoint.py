@@ -32,6 +32,7 @@ _TEXT_ALIAS = re.compile(r"^((?:query|context)_text_encoder)\.text_model\.")
 _CLIP_SHORT = re.compile(
     r"^((?:query|context)_vision_encoder)\.vision_model\.(embeddings|encoder|pre_layrnorm|post_layernorm)\."
 )
+_SAVED_BEFORE = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 # Buffers that older transformers saved; they hold 0, 1, 2, ... and are made anew.
 _BUFFER = re.compile(r"\.embeddings\.position_ids$")
 
@@ -128,17 +129,22 @@ def save_weights(
     if state is not None:
         tensors = {own: tensor for name, tensor in state.items() if (own := canonical_name(name, config))}
     tensors = {name: t.detach().to("cpu", dtype).contiguous().clone() for name, t in tensors.items()}
-    if max_shard_size is None:
-        _write_safetensors(tensors, folder / WEIGHTS)
-        return
-    from huggingface_hub import split_torch_state_dict_into_shards
+    files, index = {WEIGHTS: list(tensors)}, folder / f"{WEIGHTS}.index.json"
+    if max_shard_size is not None:
+        from huggingface_hub import split_torch_state_dict_into_shards
 
-    split = split_torch_state_dict_into_shards(tensors, max_shard_size=max_shard_size)
-    for file_name, names in split.filename_to_tensors.items():
+        split = split_torch_state_dict_into_shards(tensors, max_shard_size=max_shard_size)
+        files = split.filename_to_tensors
+    for file_name, names in files.items():
         _write_safetensors({name: tensors[name] for name in names}, folder / file_name)
-    if split.is_sharded:
-        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    if len(files) > 1:
+        stored = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        index.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    else:
+        index.unlink(missing_ok=True)
+    for path in folder.glob("*.safetensors"):  # of what was saved here before, which would be read, or pushed, with it
+        if path.name not in files and _SAVED_BEFORE.fullmatch(path.name):
+            path.unlink()
 
 
 def _write_safetensors(tensors: dict[str, torch.Tensor], path: Path) -> None:

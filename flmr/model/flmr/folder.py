@@ -15,7 +15,7 @@ from flmr.errors import CheckpointError, InvalidInput
 from flmr.model.flmr.checkpoint import BareModel, load_weights, save_weights
 from flmr.model.flmr.config import FLMRConfig, load_config, save_config
 from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
-from flmr.model.hub import checkpoint_folder
+from flmr.model.hub import UPLOAD_ARGUMENTS, checkpoint_folder, upload
 
 _TOKENIZERS: dict[str, Any] = {
     "query_tokenizer": FLMRQueryEncoderTokenizer,
@@ -26,8 +26,9 @@ _HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_d
 _IGNORED_ARGUMENTS = frozenset(
     ("trust_remote_code", "low_cpu_mem_usage", "use_safetensors", "adapter_kwargs", "code_revision", "weights_only")
 )
+_SAVED_FILES = ("config.json", "model*.safetensors*", "query_tokenizer/*", "context_tokenizer/*")
 # And of its writer: the format is one, and a token is needed by push_to_hub alone.
-_IGNORED_IN_SAVING = frozenset(("save_function", "safe_serialization", "variant", "token", "use_auth_token"))
+_IGNORED_IN_SAVING = frozenset(("save_function", "safe_serialization", "variant", "use_auth_token"))
 _IGNORED_IN_SAVING |= {"save_peft_format", "save_original_format", "distributed_checkpoint"}
 
 
@@ -69,10 +70,12 @@ def save_model(
 ) -> None:
     """Write a model's folder, its tokenizers included; the arguments are those of `save_pretrained`.
 
-    Raises InvalidInput where one is not known, or is not done here.
+    push_to_hub: upload it too, to repo_id, or to a repository of the folder's name.  Raises InvalidInput where an
+    argument is not known, or is not done here; NotAvailable where the hub does not take what was saved.
     """
-    if push_to_hub:
-        raise InvalidInput("save first, then call push_to_hub(repo_id)")
+    pushing = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
+    if not push_to_hub and pushing.keys() - {"token"}:
+        raise InvalidInput(f"{min(pushing.keys() - {'token'})} is of an upload; pass push_to_hub=True with it")
     for name in kwargs.keys() - _IGNORED_IN_SAVING:
         raise InvalidInput(f"save_pretrained does not know the argument {name!r}")
     if kwargs.get("variant") is not None or kwargs.get("safe_serialization") is False:
@@ -86,6 +89,8 @@ def save_model(
     for name in _TOKENIZERS:
         if (tokenizer := getattr(model, name)) is not None:
             tokenizer.save_pretrained(folder / name)
+    if push_to_hub:
+        upload(folder, pushing.pop("repo_id", None), _SAVED_FILES, **{"commit_message": "Upload model", **pushing})
 
 
 def _tokenizer(folder: Path, given: Any, config: FLMRConfig) -> Any:

@@ -442,7 +442,8 @@ class FLMRModelForRetrieval(PreTrainedModel):  # type: ignore[misc]
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write config.json, model.safetensors (each tied tensor once, as `query_*`) and both tokenizer folders.
 
-        is_main_process, state_dict, max_shard_size are as in transformers; dtype: the type to store in.
+        is_main_process, state_dict, max_shard_size, push_to_hub (with repo_id, token, private, revision, create_pr,
+        commit_message) are as in transformers; dtype: the type to store in.  Raises InvalidInput, NotAvailable.
         """
         save_model(self, save_directory, *args, **kwargs)
 

@@ -21,7 +21,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from flmr.errors import CheckpointError, InvalidInput
-from flmr.model.hub import checkpoint_folder
+from flmr.model.hub import UPLOAD_ARGUMENTS, checkpoint_folder, upload
 
 SPECIAL_TOKENS: Mapping[str, str] = {
     "pad_token": "[PAD]",
@@ -153,9 +153,7 @@ class _SidedTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
     def save_pretrained(
         self, save_directory: str | Path, *args: Any, push_to_hub: bool = False, **kwargs: Any
     ) -> tuple[str, ...]:
-        """Write the published folder; returns the names of its files."""
-        if push_to_hub:
-            raise InvalidInput("save first, then call push_to_hub(repo_id)")
+        """Write the published folder, and upload it where push_to_hub says so; returns the names of its files."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         base = self.word_pieces()
@@ -180,6 +178,9 @@ class _SidedTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
         files["special_tokens_map.json"] = json.dumps(special, indent=2) + "\n"
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        if push_to_hub:
+            pushing = {name: kwargs[name] for name in UPLOAD_ARGUMENTS if name in kwargs}
+            upload(folder, pushing.pop("repo_id", None), [*files], **{"commit_message": "Upload tokenizer", **pushing})
         return tuple(str(folder / name) for name in files)
 
     def word_pieces(self) -> dict[str, int]:
