@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,25 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("shared data not found: set FLMR_SHARED or put it in ../shared")
     return folder
+
+
+@pytest.fixture
+def emulated_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors in the processor's memory go the way of a CUDA device's, to the kernels as the emulator runs them."""
+    torch = pytest.importorskip("torch")
+    emulated_cuda = pytest.importorskip("emulated_cuda")
+    from flmr.ops import cuda, native
+
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("no C++ compiler: the CUDA kernels cannot be built for the processor")
+    library = ctypes.CDLL(str(emulated_cuda.build()))
+    library.emulator_device.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t]
+    library.emulator_device(*emulated_cuda.CARD)
+    monkeypatch.setattr(native, "_cuda", lambda: library)
+    monkeypatch.setattr(cuda, "is_there", lambda tensor: tensor.device.type == "cpu")
+    monkeypatch.setattr(cuda, "why_not", lambda device: None)
+    monkeypatch.setattr(cuda, "the_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(cuda, "free_bytes", lambda device: 1 << 30)
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,8 @@ class Searcher:
             measured=self._snapshot.manifest.plan,
             items=len(self),
         )
+        if params.device == "cuda":
+            return self._hits(_on_device(matrices, parts, chosen.k, params.threads), passages)
         usual_lost = self._snapshot.sample.lost if self._snapshot.sample else 1.0
         far = {} if chosen.scan else self._far
 
@@ -219,6 +221,15 @@ def _answer(query: Query, parts: list[Part], chosen: Plan, usual_lost: float) ->
     if not chosen.scan:
         parts = finalists(query, parts, chosen, usual_lost)
     return _best([query.score(part) for part in parts], chosen.k)
+
+
+def _on_device(matrices: list[np.ndarray], parts: list[Part], k: int, threads: int | None) -> list[list[Found]]:
+    """A CUDA device says of all queries at once who may be among the best; these are scored as everywhere."""
+    named = [part.view.segment.best_on_device(matrices, k, part.rows) for part in parts]
+    return [
+        _best([Query(matrix, threads).score(Part(part.view, rows)) for part, rows in zip(parts, here, strict=True)], k)
+        for matrix, *here in zip(matrices, *named, strict=True)
+    ]
 
 
 def _map_queries(

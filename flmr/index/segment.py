@@ -7,7 +7,9 @@ Shapes: N items, T their packed rows, Q query rows, D dimension, K centroids.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,6 +43,9 @@ from flmr.ops.coded import Coded, Table, estimate, rough, score_codes
 from flmr.ops.probe import probe
 from flmr.ops.score import score_flat
 from flmr.ops.sketch import sketch_scores
+
+if TYPE_CHECKING:
+    from flmr.ops.resident import Resident
 
 # Of a file of so many bytes the system reads only what is asked for while less than a sixteenth of the items is wanted:
 # with memory for a quarter of an index of 4 GB a search took 5.5 s when it read on from everywhere.
@@ -158,6 +163,25 @@ class Segment:
         self._expect(items)
         with self._trusting():
             return score_flat(query_QD, items, self.offsets, self._arrays[VECTORS], threads=threads)
+
+    def best_on_device(self, queries: Sequence[np.ndarray], k: int, items: np.ndarray | None) -> list[np.ndarray]:
+        """Of each query the items (None: of all) that hold its best k by `score_vectors`, and few others: uint32.
+
+        Raises InvalidInput where the vectors are not kept, NativeError where there is no CUDA device.
+        """
+        if not self.has_vectors:
+            raise InvalidInput(
+                f"{self.path} holds codes, and a CUDA device searches vectors: build the index with nbits=0 or"
+                " keep_vectors=True, or search with device='cpu'"
+            )
+        return self._resident.best(queries, k, items)
+
+    @lazy
+    def _resident(self) -> Resident:
+        """Its vectors in a CUDA device's memory, until the last snapshot that has the segment is gone."""
+        from flmr.ops.resident import Resident
+
+        return Resident(self.offsets, self._arrays[VECTORS])
 
     def vectors(self, row: int) -> np.ndarray:
         """The vectors of an item as they are stored, decompressed: (n, D) float32."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from flmr.errors import InvalidInput
 from flmr.index.manifest import PlanRecord
@@ -57,6 +58,8 @@ class SearchParams:
     million vectors and more); None looks at all, which costs little and loses less.  candidates: items whose residuals
     are looked at.  Giving either prunes, however small the index is.
     threads: None means all cores this process may use; results do not depend on it.
+    device: "cuda" lets an exact search choose on the CUDA device whom to score; hits and scores are those of "cpu".
+    It is for items whose vectors are kept (nbits=0, or keep_vectors=True); they stay in the device's memory.
     """
 
     exact: bool = False
@@ -64,6 +67,7 @@ class SearchParams:
     nprobe: int | None = None
     candidates: int | None = None
     threads: int | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("nprobe", "candidates", "threads"):
@@ -77,6 +81,10 @@ class SearchParams:
             raise InvalidInput(f"SearchParams: target_recall must lie above 0 and not above 1, not {recall!r}")
         if not isinstance(self.exact, bool):
             raise InvalidInput(f"SearchParams: exact must be True or False, not {self.exact!r}")
+        if self.device not in ("cpu", "cuda"):
+            raise InvalidInput(f"SearchParams: device must be 'cpu' or 'cuda', not {self.device!r}")
+        if self.device == "cuda" and not self.exact:
+            raise InvalidInput("SearchParams: a CUDA device scores everything: give exact=True with device='cuda'")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ def in_place(array: Array) -> Array:
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 
 
+def is_tensor(value: Any) -> bool:
+    """Whether it is a torch tensor, told without importing torch."""
+    return type(value).__module__.partition(".")[0] == "torch" or hasattr(value, "requires_grad_")
+
+
 def same(what: str, **sizes: int) -> int:
     """The one value that all sizes have; raises InvalidInput naming those that differ."""
     values = set(sizes.values())

@@ -7,22 +7,42 @@ Knows squared distances, nothing of clusters or codecs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, overload
+
 import numpy as np
 from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import Array, ready, same
+from flmr.ops.arrays import Array, is_tensor, ready, same
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@overload
+def assign(
+    vectors_TD: Array, centroids_KD: Array, *, threads: int | None = None, isa: str | None = None
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]: ...
+
+
+@overload
+def assign(vectors_TD: Tensor, centroids_KD: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 def assign(
-    vectors_TD: Array, centroids_KD: Array, *, threads: int | None = None, isa: str | None = None
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    vectors_TD: Any, centroids_KD: Any, *, threads: int | None = None, isa: str | None = None
+) -> tuple[Any, Any]:
     """Row of the nearest centroid of each vector by squared L2, ties to the lower row, and that squared distance.
 
     vectors_TD: float32 or float16.  centroids_KD: float32, K >= 1.  Returns (T,) uint32, (T,) float32.
     A vector with NaN gets row 0 and distance NaN.  Raises InvalidInput on a wrong type or shape or without centroids.
+    Tensors stay on their device, and codes are int32: see `flmr.ops.assign_torch`.
     """
+    if is_tensor(vectors_TD):
+        from flmr.ops.assign_torch import assign_tensors
+
+        return assign_tensors(vectors_TD, centroids_KD)
     vectors, centroids = _checked(vectors_TD, centroids_KD)
     codes = np.empty(len(vectors), np.uint32)
     distances = np.empty(len(vectors), np.float32)
@@ -46,11 +66,24 @@ LEAST = np.float32(2.0**-64)  # a row that is shorter in every dimension counts 
 MAX_ROUNDED = 65_536  # centroids whose rows fit uint16
 
 
-def round_rows(rows_ND: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+@overload
+def round_rows(rows_ND: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]: ...
+
+
+@overload
+def round_rows(rows_ND: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def round_rows(rows_ND: Any) -> tuple[Any, Any]:
     """Rows as bytes times a scale each, the largest byte of a row being 127: (N, D) int8, (N,) float32.
 
     rows_ND: float32 or float16.  A row of zeros, and one with NaN or infinity, becomes zeros with the scale 0.
+    Tensors stay on their device.
     """
+    if is_tensor(rows_ND):
+        from flmr.ops.assign_torch import round_tensors
+
+        return round_tensors(rows_ND)
     rows = ready("rows", rows_ND, np.float32, np.float16, ndim=2).astype(np.float32, copy=False)
     inverse_N = _inverses(rows)
     usable_N = np.isfinite(inverse_N) & (inverse_N > 0)
@@ -60,6 +93,7 @@ def round_rows(rows_ND: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     return values_ND, np.where(usable_N, np.abs(rows).max(axis=1, initial=0) / np.float32(127), 0).astype(np.float32)
 
 
+@overload
 def assign_rounded(
     vectors_TD: Array,
     centroids_KD: Array,
@@ -67,7 +101,18 @@ def assign_rounded(
     *,
     threads: int | None = None,
     isa: str | None = None,
-) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+) -> tuple[NDArray[np.uint16], NDArray[np.float32]]: ...
+
+
+@overload
+def assign_rounded(
+    vectors_TD: Tensor, centroids_KD: Tensor, scales_K: Tensor, *, threads: int | None = None
+) -> tuple[Tensor, Tensor]: ...
+
+
+def assign_rounded(
+    vectors_TD: Any, centroids_KD: Any, scales_K: Any, *, threads: int | None = None, isa: str | None = None
+) -> tuple[Any, Any]:
     """Row of the nearest centroid `scales_K * centroids_KD` of each vector, nearly, and the squared distance to that.
 
     Vectors are rounded as by `round_rows` before they are compared, so a centroid may win that is farther than the
@@ -77,7 +122,12 @@ def assign_rounded(
     vectors_TD: float32 or float16.  centroids_KD: int8, 1 to 65,536 rows.  scales_K: float32.
     Returns (T,) uint16, (T,) float32.  A vector with NaN or infinity gets row 0 and a distance that is not finite.
     Raises InvalidInput on a wrong type or shape, without centroids and with too many.
+    Tensors stay on their device, and codes are int32: see `flmr.ops.assign_torch`.
     """
+    if is_tensor(vectors_TD):
+        from flmr.ops.assign_torch import assign_rounded_tensors
+
+        return assign_rounded_tensors(vectors_TD, centroids_KD, scales_K, threads=threads)
     vectors, centroids, scales = _checked_rounded(vectors_TD, centroids_KD, scales_K)
     codes = np.empty(len(vectors), np.uint16)
     distances = np.empty(len(vectors), np.float32)

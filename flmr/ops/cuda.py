@@ -132,6 +132,16 @@ def in_rows(rows_TD: Tensor) -> Tensor:
     return rows_TD if neighbours and (T <= 1 or rows_TD.stride(0) >= D) else rows_TD.contiguous()
 
 
+def is_there(tensor: Tensor) -> bool:
+    """Whether a tensor lies in a CUDA device's memory."""
+    return tensor.is_cuda
+
+
+def free_bytes(device: torch.device) -> int:
+    """How much of the device's memory nobody holds."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
 def why_not(device: torch.device) -> str | None:
     """What keeps the kernels from running on a device, as one line with its remedy; None where nothing does."""
     if device.type != "cuda":
@@ -179,7 +189,7 @@ def maxsim_forward(
     """
     C = per_query or documents.count
     device = queries.device
-    with _told_of_memory(device):
+    with told_of_memory(device):
         scores = torch.empty((queries.count, C), dtype=torch.float32, device=device)
         rows = torch.empty((len(queries.rows_TD), C), dtype=winner_type(documents), device=device) if winners else None
         if scores.numel():
@@ -207,7 +217,7 @@ def maxsim_backward(
     A row that does not count gets 0.  Errors as in `maxsim_forward`.
     """
     device = queries.device
-    with _told_of_memory(device):
+    with told_of_memory(device):
         make = torch.empty if winners.numel() else torch.zeros
         grad_queries, grad_documents = (
             make(of.rows_TD.shape, dtype=torch.float32, device=device) if wanted else None
@@ -231,7 +241,7 @@ def assign(
     """
     device = rows.device
     T = len(rows.rows_TD)
-    with _told_of_memory(device):
+    with told_of_memory(device):
         codes = torch.empty(T, dtype=torch.int32, device=device)
         values = torch.empty(T, dtype=torch.float32, device=device) if best else None
         if T:
@@ -289,7 +299,8 @@ def _size(op: str, size: int) -> int:
 
 
 @contextlib.contextmanager
-def _told_of_memory(device: torch.device) -> Iterator[None]:
+def told_of_memory(device: torch.device) -> Iterator[None]:
+    """Says in one line that the device's memory did not do."""
     try:
         yield
     except torch.OutOfMemoryError:

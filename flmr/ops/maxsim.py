@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import Array, Precision, in_precision, ready, same
+from flmr.ops.arrays import Array, Precision, in_precision, is_tensor, ready, same
 from flmr.records import MultiVectors
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def maxsim(
                 raise InvalidInput(f"the CUDA kernel multiplies in float32, not in {precision}; leave precision out")
             return _maxsim_cuda(queries, documents)
         return _maxsim_native(queries, documents, precision, threads, isa)
-    if not (_is_tensor(queries) and _is_tensor(documents)):
+    if not (is_tensor(queries) and is_tensor(documents)):
         kinds = f"{type(queries).__name__} and {type(documents).__name__}"
         raise InvalidInput(f"maxsim takes two MultiVectors or two torch tensors, not {kinds}")
     if precision != "float32":
@@ -129,7 +129,7 @@ def maxsim_pairs(
 
     Masks and scales (B, Lq) and (B, n, Ld); the rest and the errors as in `maxsim`.
     """
-    if not (_is_tensor(queries) and _is_tensor(documents)) or queries.dim() != 3 or documents.dim() != 4:
+    if not (is_tensor(queries) and is_tensor(documents)) or queries.dim() != 3 or documents.dim() != 4:
         raise InvalidInput("maxsim_pairs takes tensors of shape (B, Lq, D) and (B, n, Ld, D)")
     from flmr.ops.maxsim_torch import maxsim_tensors
 
@@ -167,10 +167,6 @@ def _maxsim_cuda(queries: MultiVectors, documents: MultiVectors) -> NDArray[np.f
 def _ready(item: MultiVectors) -> tuple[Array, Array]:
     vectors = ready("vectors", item.vectors, np.float32, np.float16, ndim=2)
     return vectors, ready("offsets", item.offsets, np.int64, ndim=1)
-
-
-def _is_tensor(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "torch" or hasattr(value, "requires_grad_")
 
 
 def _batched(

@@ -192,7 +192,7 @@ def _(
 
 def _on_card(queries: Tensor, documents: Tensor) -> bool:
     """Whether the kernels of a CUDA device do it; a warning says why not where they could be had."""
-    if not queries.is_cuda or _wide(queries, documents) != torch.float32:
+    if not cuda.is_there(queries) or _wide(queries, documents) != torch.float32:
         return False
     reason = cuda.why_not(queries.device)
     if reason is not None:

@@ -4,21 +4,43 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, overload
+
 import numpy as np
 from numpy.typing import NDArray
 
 from flmr.ops import native
-from flmr.ops.arrays import Array, ready, same
+from flmr.ops.arrays import Array, is_tensor, ready, same
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@overload
+def means(
+    vectors_TD: Array, codes_T: Array, num_codes: int, *, threads: int | None = None, isa: str | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
+
+
+@overload
+def means(
+    vectors_TD: Tensor, codes_T: Tensor, num_codes: int, *, threads: int | None = None
+) -> tuple[Tensor, Tensor]: ...
 
 
 def means(
-    vectors_TD: Array, codes_T: Array, num_codes: int, *, threads: int | None = None, isa: str | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    vectors_TD: Any, codes_T: Any, num_codes: int, *, threads: int | None = None, isa: str | None = None
+) -> tuple[Any, Any]:
     """Mean of the vectors of each code, zero where it has none, and how many it has: (K, D) float32, (K,) int64.
 
     vectors_TD: float32 or float16.  codes_T: uint16.  Sums are float64, in the order of the vectors: the same bits with
     any number of threads.  Raises InvalidInput on a wrong type or shape or a code that is not below `num_codes`.
+    Tensors stay on their device: see `flmr.ops.assign_torch`.
     """
+    if is_tensor(vectors_TD):
+        from flmr.ops.assign_torch import means_tensors
+
+        return means_tensors(vectors_TD, codes_T, num_codes, threads=threads)
     vectors, codes = _checked(vectors_TD, codes_T)
     found = np.empty((num_codes, vectors.shape[1]), np.float32)
     counts = np.empty(num_codes, np.int64)

@@ -76,3 +76,16 @@ def test_nothing_to_cluster_is_refused() -> None:
         kmeans(np.empty((0, 3), np.float32), 2)
     with pytest.raises(InvalidInput):
         kmeans(VECTORS, 0)
+
+
+@pytest.mark.parametrize("where", ["processor", "card"])
+def test_tensors_are_clustered_where_they_lie_as_arrays_are(request: pytest.FixtureRequest, where: str) -> None:
+    torch = pytest.importorskip("torch")
+    if where == "card":
+        request.getfixturevalue("emulated_card")
+    vectors = np.concatenate([VECTORS[:600], np.repeat(VECTORS[:1], 90, axis=0)])  # centroids run empty
+    for given in (vectors, vectors.astype(np.float16)):
+        expected = kmeans(given, 60, seed=2)
+        found = kmeans(torch.from_numpy(given), 60, seed=2)
+        assert found.dtype == torch.float32 and found.shape == expected.shape
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-6)

@@ -11,7 +11,7 @@ import pytest
 from index.clustered import best_ids, clustered_items, queries_near, recall
 
 from flmr import Index, MultiVectors, Passage, SearchParams
-from flmr.errors import InvalidInput, UnknownId
+from flmr.errors import InvalidInput, NativeError, UnknownId
 from flmr.index import Searcher
 
 EXACT = SearchParams(exact=True)
@@ -261,3 +261,45 @@ def test_large_files_are_read_on_from_where_they_are_looked_at_only_when_much_of
         ix.commit()
         ix.merge()  # reads the old segment from end to end
         assert len(ix.search(QUERIES[0], 10)[0]) == 10 and ix.verify() == []
+
+
+@pytest.fixture(scope="module")
+def flat(folder: Path) -> Iterator[Index]:
+    with Index.create(folder / "flat", MultiVectors.from_list(ITEMS[:200]), nbits=0) as ix:
+        ix.add(MultiVectors.from_list(ITEMS[200:300]), ids=[str(i) for i in range(200, 300)])
+        ix.delete(["7", "222"])
+        ix.commit()
+        yield ix
+
+
+ON_CARD = SearchParams(exact=True, device="cuda")
+
+
+def test_an_exact_search_on_a_card_gives_the_hits_and_scores_of_one_without(flat: Index, emulated_card: None) -> None:
+    for how in ({}, {"only_ids": [str(i) for i in range(0, 300, 3)]}, {"exclude_ids": ["1"]}, {"only_ids": []}):
+        for k in (1, 10, 500):
+            found = flat.search(QUERIES[:4], k, params=ON_CARD, **how)
+            assert scores_of(found) == scores_of(flat.search(QUERIES[:4], k, params=EXACT, **how))
+    assert flat.search([], params=ON_CARD) == []
+
+
+def test_a_card_searches_kept_vectors_and_refuses_codes(index: Index, kept: Index, emulated_card: None) -> None:
+    found = kept.search(QUERIES[:1], 5, params=ON_CARD, only_ids=[str(i) for i in range(100)])
+    assert scores_of(found) == scores_of(
+        kept.search(QUERIES[:1], 5, params=EXACT, only_ids=[str(i) for i in range(100)])
+    )
+    with pytest.raises(InvalidInput, match=r"holds codes, .* nbits=0 or keep_vectors=True"):
+        index.search(QUERIES[:1], params=ON_CARD)
+
+
+def test_a_card_that_is_not_there_or_not_asked_to_scan_is_one_clear_error(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="give exact=True"):
+        SearchParams(device="cuda")
+    with pytest.raises(InvalidInput, match="'cpu' or 'cuda'"):
+        SearchParams(exact=True, device="gpu")  # type: ignore[arg-type]
+    if not pytest.importorskip("torch").cuda.is_available():
+        with (
+            Index.create(folder / "lone", MultiVectors.from_list(ITEMS[:9]), nbits=0) as ix,
+            pytest.raises(NativeError, match="device='cpu'"),
+        ):
+            ix.search(QUERIES[:1], params=ON_CARD)

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from flmr.errors import InvalidInput, NativeError  # noqa: E402
 from flmr.ops import cuda, maxsim_torch, native  # noqa: E402
-from flmr.ops.maxsim import maxsim  # noqa: E402
+from flmr.ops.maxsim import maxsim, maxsim_pairs  # noqa: E402
 
 NO_DEVICE = "no CUDA device, or no library for it: the kernels were not run on one"
 
@@ -120,7 +120,7 @@ def test_without_a_device_an_explicit_wish_for_one_is_an_error_that_names_the_re
 def test_memory_that_is_not_there_is_one_line_in_the_words_that_trainers_look_for() -> None:
     with (
         pytest.raises(NativeError, match=r"^CUDA out of memory\. .* make the batch smaller"),
-        cuda._told_of_memory(torch.device("cuda", 0)),
+        cuda.told_of_memory(torch.device("cuda", 0)),
     ):
         raise torch.OutOfMemoryError
 
@@ -142,6 +142,140 @@ def test_on_a_device_scores_and_gradients_are_those_of_the_processor(dtype: torc
         torch.testing.assert_close(found, expected)
 
 
-def test_the_kernels_are_used_only_for_what_they_are_made_for() -> None:
+def test_what_lies_in_the_processors_memory_stays_there() -> None:
     rows = torch.randn(2, 3, 4)
     assert not maxsim_torch._on_card(rows, rows)
+
+
+HALF = {"rtol": 2e-2, "atol": 2e-2}  # both round a float32 gradient once, to 8 or 11 bits
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def masks(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
+    """The first item of each keeps all its rows, the second none."""
+    made = [torch.rand(*shape, generator=torch.Generator().manual_seed(1)) > 0.3 for shape in shapes]
+    for mask in made:
+        mask.view(-1, mask.shape[-1])[0], mask.view(-1, mask.shape[-1])[1] = True, False
+    return made
+
+
+def scores_and_gradients(score, queries: torch.Tensor, documents: torch.Tensor, **more: object) -> list[torch.Tensor]:
+    """The scores, and the gradients of a loss that is NaN where a score is infinite."""
+    sides = [of.detach().requires_grad_(of.dtype not in cuda.QUANTIZED) for of in (queries, documents)]
+    scores = score(*sides, **more)
+    if not scores.requires_grad:
+        return [scores]
+    weights = torch.where(scores.isfinite(), random(*scores.shape, seed=2), torch.nan)
+    return [scores.detach(), *torch.autograd.grad(scores, sides, weights)]
+
+
+def assert_as_on_the_processor(request: pytest.FixtureRequest, score, *sides: torch.Tensor, **more: object) -> None:
+    expected = scores_and_gradients(score, *sides, **more)
+    request.getfixturevalue("emulated_card")
+    for found, wanted in zip(scores_and_gradients(score, *sides, **more), expected, strict=True):
+        assert found.dtype == wanted.dtype
+        torch.testing.assert_close(
+            found, wanted, **({"rtol": 1e-5, "atol": 1e-4} if found.dtype == torch.float32 else HALF)
+        )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_kernels_give_the_scores_and_gradients_of_torch(
+    request: pytest.FixtureRequest, dtype: torch.dtype, paired: bool, masked: bool
+) -> None:
+    queries, documents = random(3, 35, 20, dtype=dtype), random(6, 40, 20, seed=3, dtype=dtype)
+    more = dict(zip(("query_mask", "document_mask"), masks((3, 35), (6, 40)), strict=True)) if masked else {}
+    if paired:
+        documents = documents.view(3, 2, 40, 20)
+        more = {name: mask.view(3, 2, 40) if name == "document_mask" else mask for name, mask in more.items()}
+    assert_as_on_the_processor(request, maxsim_pairs if paired else maxsim, queries, documents, **more)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 4, 7, 6), (3, 0, 4, 7, 6), (3, 5, 0, 7, 6), (3, 5, 4, 0, 6)])
+def test_the_kernels_agree_on_empty_axes(request: pytest.FixtureRequest, shape: tuple[int, ...]) -> None:
+    B, Lq, N, Ld, D = shape
+    assert_as_on_the_processor(request, maxsim, random(B, Lq, D), random(N, Ld, D))
+
+
+def test_the_kernels_read_strided_rows_and_two_types_at_once(request: pytest.FixtureRequest) -> None:
+    wide = random(4, 9, 50)
+    queries, documents = wide[..., 3:27], random(9, 5, 24, seed=4, dtype=torch.float16).transpose(0, 1)
+    assert_as_on_the_processor(request, maxsim, queries, documents)
+
+
+@pytest.mark.parametrize("dtype", cuda.QUANTIZED)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_kernels_multiply_rows_of_one_byte(
+    request: pytest.FixtureRequest, dtype: torch.dtype, scaled: bool
+) -> None:
+    queries, documents = (random(*shape, seed=5).mul(20).round().to(dtype) for shape in ((3, 9, 40), (5, 30, 40)))
+    more = {"query_scales": random(3, 9), "document_scales": random(5, 30)} if scaled else {}
+    assert_as_on_the_processor(request, maxsim, queries, documents, **more)
+
+
+def test_a_compiled_graph_runs_the_kernels(emulated_card: None) -> None:
+    queries, documents = random(3, 5, 8).requires_grad_(), random(4, 7, 8, seed=6).requires_grad_()
+
+    def loss(queries, documents):
+        return maxsim(queries, documents).log_softmax(dim=1)[:, 0].sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")(queries, documents)
+    found = torch.autograd.grad(compiled, [queries, documents])
+    torch.testing.assert_close(found, torch.autograd.grad(loss(queries, documents), [queries, documents]))
+    arguments = (queries, documents, None, None, None, None, True, None, 1000)
+    torch.library.opcheck(torch.ops.flmr.maxsim.default, arguments)
+
+
+def test_any_scratch_gives_the_same_bits_and_too_little_memory_takes_the_least(
+    emulated_card: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, documents = random(2, 300, 16), random(50, 9, 16, seed=7)
+    asked: list[int] = []
+    empty = torch.empty
+
+    def scarce(*shape: object, **how: object) -> torch.Tensor:
+        if how.get("dtype") == torch.uint8:
+            asked.append(int(shape[0]))  # type: ignore[call-overload]
+            if asked[-1] > 500:
+                raise torch.OutOfMemoryError
+        return empty(*shape, **how)
+
+    whole = maxsim(queries, documents)
+    monkeypatch.setattr(torch, "empty", scarce)
+    assert torch.equal(maxsim(queries, documents), whole)
+    assert len(asked) == 2 and asked[0] > 500 >= asked[1]
+    asked.clear()
+    assert torch.equal(maxsim(queries, documents, scratch_bytes=400), whole)
+    assert len(asked) == 1 and asked[0] <= 400
+
+
+def test_gradients_are_added_in_a_fixed_order_where_torch_is_told_so(
+    emulated_card: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    backward = cuda.maxsim_backward
+    monkeypatch.setattr(
+        cuda, "maxsim_backward", lambda *of, **how: (told.append(how["deterministic"]), backward(*of, **how))[1]
+    )
+    found = []
+    for wanted in (False, True):
+        torch.use_deterministic_algorithms(wanted)
+        try:
+            found.append(scores_and_gradients(maxsim, random(3, 9, 8), random(4, 20, 8, seed=8)))
+        finally:
+            torch.use_deterministic_algorithms(False)
+    assert told == [False, True]
+    torch.testing.assert_close(*found)
+
+
+def test_what_the_library_refuses_is_said_with_its_own_line(emulated_card: None) -> None:
+    queries, documents = (cuda.Items.padded(random(2, 3, dim)) for dim in (8, 9))
+    with pytest.raises(InvalidInput, match=r"^maxsim: .*dims"):
+        cuda.maxsim_forward(queries, documents)
+    with pytest.raises(NativeError, match=r"^maxsim_forward failed on the CUDA device: .*: update the NVIDIA driver"):
+        cuda._refuse("maxsim_forward", 35)
