@@ -145,6 +145,7 @@ def index_recipe(
     encoder: str | None = None,
     nbits: int | None = None,
     pool: int | None = None,
+    pool_visual: int | None = None,
     batch_size: int | None = None,
     images: Path | None = None,
 ) -> IndexRecipe:
@@ -170,6 +171,7 @@ def index_recipe(
         "encoder": encoder,
         "nbits": nbits,
         "pool": pool,
+        "pool_visual": pool_visual,
         "batch_size": batch_size,
         "images": images,
     }

@@ -24,7 +24,7 @@ from flmr.hybrid import Hybrid
 from flmr.index import SearchParams
 from flmr.recipe import load_recipe
 from flmr.records import Query, Question
-from flmr.retriever import Progress, Retriever
+from flmr.retriever import Progress, Retriever, record_of
 
 AGAINST_EXACT_KS = (10, 100)
 MAX_TEXTS_IN_MEMORY = 200_000
@@ -239,7 +239,7 @@ def results_document(measured: Sequence[Measured], retriever: Retriever, index: 
         "index": str(index),
         "items": facts["items"],
         "nbits": facts["nbits"],
-        "encoder": retriever.index.encoder,
+        "encoder": record_of(retriever.encoder),
         "sets": {one.name: one.document() for one in measured},
     }
 

@@ -51,9 +51,10 @@ class SearchRun:
 class Retriever:
     """An open index with its encoder; a context manager.  Made by `build` or `open`."""
 
-    def __init__(self, index: Index, encoder: Encoder | None = None) -> None:
+    def __init__(self, index: Index, encoder: Encoder | None = None, *, pool_visual: int | None = None) -> None:
         self.index = index
         self._encoder = encoder
+        self._pool_visual = pool_visual  # of an encoder that is not loaded yet
         self._hybrid: HybridSearcher | None = None  # of the last commit that was searched by words too
         if encoder is not None:
             check_encoder(index, encoder)
@@ -133,16 +134,21 @@ class Retriever:
         return cls(index, encoder)
 
     @classmethod
-    def open(cls, path: str | Path, encoder: Encoder | str | Path | None = None) -> Retriever:
+    def open(
+        cls, path: str | Path, encoder: Encoder | str | Path | None = None, *, pool_visual: int | None = None
+    ) -> Retriever:
         """Open an index; without an encoder the one that the index names is loaded when it is first needed.
 
-        An encoder that is loaded here, the index's own or one that is named, pools the rows of questions' pictures as
-        the index was built with; one that is brought loaded keeps its own setting.
-        Raises NotAnIndex, and EncoderMismatch where the encoder is not the one that built the index.
+        pool_visual: ask with one row for every so many of a question's pictures; None: as the index was built with.  An
+        encoder that is brought loaded keeps its own setting.
+        Raises NotAnIndex, EncoderMismatch where the encoder is not the one that built the index, and InvalidInput.
         """
+        if pool_visual is not None and not isinstance(encoder, str | Path | None):
+            raise InvalidInput("an encoder that is loaded pools as it was told; leave pool_visual out")
         index = Index.open(path)
         try:
-            return cls(index, None if encoder is None else _asking_alike(encoder, index))
+            loaded = None if encoder is None else _asking_alike(encoder, index, pool_visual)
+            return cls(index, loaded, pool_visual=pool_visual)
         except BaseException:
             index.close()
             raise
@@ -154,7 +160,7 @@ class Retriever:
             recorded = self.index.encoder
             if not recorded or not recorded.get("name"):
                 raise InvalidInput("the index records no encoder; open it with the one that made its vectors")
-            encoder = _loaded(recorded["name"], recorded)
+            encoder = _loaded(recorded["name"], _pooling(recorded, self._pool_visual))
             check_encoder(self.index, encoder)
             self._encoder = encoder
         return self._encoder
@@ -388,7 +394,7 @@ def build_from_recipe(
     """`Retriever.build` with the settings of a recipe, which the index keeps in its manifest."""
     encoder: Encoder | str = recipe.encoder_name
     if recipe.pool_visual != 1:
-        encoder = _loaded(encoder, {"pool_visual": recipe.pool_visual})
+        encoder = _loaded(encoder, recipe.pool_visual)
     return Retriever.build(
         recipe.source,
         path,
@@ -432,21 +438,26 @@ def record_of(encoder: Encoder) -> dict[str, Any]:
     return {**record, "pool_visual": pool_visual} if pool_visual > 1 else record
 
 
-def _asking_alike(encoder: Encoder | str | Path, index: Index) -> Encoder:
+def _asking_alike(encoder: Encoder | str | Path, index: Index, pool_visual: int | None) -> Encoder:
     """The encoder, which where it is named asks as the index has recorded; another one is refused for what it is."""
     try:
-        return _loaded(encoder, index.encoder)
+        return _loaded(encoder, _pooling(index.encoder, pool_visual))
     except InvalidInput:  # it has no rows of pictures to pool
         check_encoder(index, _loaded(encoder))
         raise
 
 
-def _loaded(encoder: Encoder | str | Path, recorded: Mapping[str, Any] | None = None) -> Encoder:
-    """The encoder itself, or the one of this name, asking as the index has recorded."""
+def _pooling(recorded: Mapping[str, Any] | None, pool_visual: int | None) -> int:
+    """What is wanted, or else what the index has recorded."""
+    return int((recorded or {}).get("pool_visual", 1)) if pool_visual is None else pool_visual
+
+
+def _loaded(encoder: Encoder | str | Path, pool_visual: int = 1) -> Encoder:
+    """The encoder itself, or the one of this name, pooling the rows of questions' pictures."""
     if isinstance(encoder, str | Path):
         from flmr.model import load_encoder  # torch is needed only here
 
-        return load_encoder(encoder, pool_visual=(recorded or {}).get("pool_visual", 1))
+        return load_encoder(encoder, pool_visual=pool_visual)
     return encoder
 
 

@@ -402,6 +402,11 @@ def test_an_index_asks_with_as_many_rows_of_a_picture_whenever_it_is_opened(
             assert np.array_equal(opened.encode(asked).vectors, pooled.vectors) and opened.search(asked) == hits
     with Retriever.open(tmp_path / "kb", load_encoder(tiny_checkpoint)) as opened:  # its own setting
         assert np.array_equal(opened.encode(asked).vectors, rows.vectors)
+    for encoder in (None, tiny_checkpoint):
+        with Retriever.open(tmp_path / "kb", encoder, pool_visual=1) as opened:
+            assert np.array_equal(opened.encode(asked).vectors, rows.vectors)
+    with pytest.raises(InvalidInput, match="leave pool_visual out"):
+        Retriever.open(tmp_path / "kb", load_encoder(tiny_checkpoint), pool_visual=5)
     with Retriever.build(tmp_path / "p.jsonl", tmp_path / "plain", tiny_checkpoint, progress=False) as plain:
         assert plain.index.encoder is not None and set(plain.index.encoder) == {"name", "fingerprint", "dim"}
 

@@ -17,6 +17,7 @@ from flmr.cli.options import (
     FeedbackFrom,
     HybridMethod,
     IndexPath,
+    PoolVisual,
     Refine,
     Split,
     Strict,
@@ -62,6 +63,7 @@ def evaluate(
     run: Annotated[Path | None, typer.Option(metavar="OUT.trec", help="write the results as a TREC run")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RESULTS.json", help="write the measures")] = None,
     encoder: EncoderName = None,
+    pool_visual: PoolVisual = None,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
@@ -75,7 +77,7 @@ def evaluate(
     sets = question_sets(queries, qrels, recipe, **of_task, images=images, ks=cutoffs, by=by)
     asking = hybrid_settings(hybrid, weight, feedback, refine)
     options = Options(SearchParams(exact=exact), drop_image, drop_text, drop_instruction, against_exact, strict, asking)
-    with open_retriever(path, encoder) as retriever:
+    with open_retriever(path, encoder, pool_visual) as retriever:
         measured = [measure(retriever, name, questions, options, progress=True) for name, questions in sets.items()]
         document = results_document(measured, retriever, path)
     for one in measured:

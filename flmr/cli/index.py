@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flmr.cli.options import AsJson, EncoderName, IndexPath, Split, Strict, TaskName, open_retriever
+from flmr.cli.options import AsJson, EncoderName, IndexPath, PoolVisual, Split, Strict, TaskName, open_retriever
 from flmr.cli.result import done
 from flmr.errors import CorruptIndex
 
@@ -36,6 +36,7 @@ def index(
     pool: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="store one row for every N of a passage; default 1: all")
     ] = None,
+    pool_visual: PoolVisual = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="passages encoded at once; default 128")] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
     resume: Annotated[
@@ -50,7 +51,15 @@ def index(
     from flmr.retriever import build_from_recipe
 
     recipe = index_recipe(
-        source, task=task, split=split, encoder=encoder, nbits=nbits, pool=pool, batch_size=batch_size, images=images
+        source,
+        task=task,
+        split=split,
+        encoder=encoder,
+        nbits=nbits,
+        pool=pool,
+        pool_visual=pool_visual,
+        batch_size=batch_size,
+        images=images,
     )
     account, started = Account(), time.perf_counter()
     try:

@@ -33,6 +33,15 @@ EncoderName = Annotated[
     str | None,
     typer.Option("--encoder", metavar="NAME_OR_PATH", help="a hub name, a checkpoint folder, or `bundled`"),
 ]
+PoolVisual = Annotated[
+    int | None,
+    typer.Option(
+        "--pool-visual",
+        min=1,
+        metavar="N",
+        help="ask with one row for every N of a question's pictures; default: as the index was built, or 1",
+    ),
+]
 Where = Annotated[str | None, typer.Option(metavar="JSON", help='a filter on metadata: {"year": {"gte": 2020}}')]
 TaskName = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="a published task: m2kr/okvqa, infoseek, wit, ...")
@@ -53,11 +62,11 @@ Strict = Annotated[bool, typer.Option("--strict", help="stop at the first bad li
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
 
 
-def open_retriever(path: Path, encoder: str | None) -> Retriever:
-    """The index of DIR with the encoder of --encoder, or its own."""
+def open_retriever(path: Path, encoder: str | None, pool_visual: int | None = None) -> Retriever:
+    """The index of DIR with the encoder of --encoder, or its own, pooling as --pool-visual says."""
     from flmr.retriever import Retriever
 
-    return Retriever.open(path, encoder)
+    return Retriever.open(path, encoder, pool_visual=pool_visual)
 
 
 def one_query(text: str, image: Path | None, instruction: str, regions: list[str] | None) -> Query:

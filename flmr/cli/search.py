@@ -20,6 +20,7 @@ from flmr.cli.options import (
     Image,
     IndexPath,
     Instruction,
+    PoolVisual,
     Refine,
     Regions,
     Strict,
@@ -56,6 +57,7 @@ def search(
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where their relative image paths start")] = None,
     run: Annotated[Path | None, typer.Option(metavar="OUT.trec", help="write their results as a TREC run")] = None,
     encoder: EncoderName = None,
+    pool_visual: PoolVisual = None,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,13 +73,13 @@ def search(
     if queries is not None:
         if text or image or instruction or region:
             raise InvalidInput("give --queries, or one question by --text and --image, not both")
-        with open_retriever(path, encoder) as retriever:
+        with open_retriever(path, encoder, pool_visual) as retriever:
             _search_file(retriever, queries, images, run, k, asking, strict, as_json)
         return
     if run is not None:
         raise InvalidInput("--run writes the results of a file of questions; give --queries as well")
     query = one_query(text, image, instruction, region)
-    with open_retriever(path, encoder) as retriever:
+    with open_retriever(path, encoder, pool_visual) as retriever:
         hits = retriever.search([query], k, **asking)[0]
     result = {"query": query_document(query), "hits": [hit_document(hit) for hit in hits]}
     done(as_json, result, lambda: show_hits(console(), hits))
@@ -92,6 +94,7 @@ def explain(
     passage_id: Annotated[str | None, typer.Option("--id", help="the passage; by default the best hit")] = None,
     out: Annotated[Path, typer.Option(metavar="PAGE.html", help="the page to write")] = Path("explain.html"),
     encoder: EncoderName = None,
+    pool_visual: PoolVisual = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a page that shows which words and regions matched which words of a passage."""
@@ -99,7 +102,7 @@ def explain(
     from flmr.show import console
 
     query = one_query(text, image, instruction, region)
-    with open_retriever(path, encoder) as retriever:
+    with open_retriever(path, encoder, pool_visual) as retriever:
         hit: Hit | str | None = passage_id
         if hit is None:
             hit = next(iter(retriever.search([query], 1)[0]), None)

@@ -69,6 +69,28 @@ def test_regions_of_the_picture_are_asked_about(kb: Path, ask: Ask, tmp_path: Pa
     assert flmr("search", kb / "index", "--text", "red", "--region", "0,0,1,1") == 2
 
 
+def test_rows_of_pictures_are_pooled_as_the_index_was_built_or_as_asked(
+    kb: Path, ask: Ask, mistake: Mistake, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    pooled = tmp_path / "pooled"
+    ask("index", kb / "passages.jsonl", "--out", pooled, "--encoder", tiny_checkpoint, "--pool-visual", 5)
+    asked = ("--text", "what is it", "--image", kb / "blue.png", "-k", 4)
+    plain, fewer = (ask("search", kb / "index", *asked, *more)["hits"] for more in ((), ("--pool-visual", 5)))
+    assert fewer != plain and ask("search", pooled, *asked)["hits"] == fewer
+    assert ask("search", pooled, *asked, "--pool-visual", 1)["hits"] == plain
+    page = ("--text", "what is it", "--image", kb / "blue.png", "--out", tmp_path / "page.html")
+    visual = [
+        sum(row["kind"] != "text" for row in ask("explain", index, *page, *more)["rows"])
+        for index, more in ((kb / "index", ()), (kb / "index", ("--pool-visual", 5)), (pooled, ()))
+    ]
+    assert visual == [20, 4, 4]
+    for more, recorded in (((), 5), (("--pool-visual", 1), None), (("--pool-visual", 2), 2)):
+        document = ask("evaluate", pooled, "--queries", kb / "questions.jsonl", *more)
+        assert document["encoder"].get("pool_visual") == recorded
+    assert "--pool-visual" in mistake("search", kb / "index", *asked, "--pool-visual", 0)
+    assert "from 1 to 1,024" in mistake("search", kb / "index", *asked, "--pool-visual", 2000)
+
+
 def test_explain_writes_a_page(kb: Path, ask: Ask, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     asked = ("--text", "what is it", "--image", kb / "blue.png", "--id", "leaf", "--out", page)
