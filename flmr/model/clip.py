@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 START, END = "<|startoftext|>", "<|endoftext|>"
 # Words, single digits and runs of other signs, as CLIP's byte pairs were learned from them.
 _PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-_TOWER = (
+TOWER = (
     "hidden_size",
     "intermediate_size",
     "num_hidden_layers",
@@ -39,8 +39,8 @@ _TOWER = (
     "hidden_act",
     "layer_norm_eps",
 )
-_TEXT = (*_TOWER, "vocab_size", "max_position_embeddings", "eos_token_id")
-_VISION = (*_TOWER, "image_size", "patch_size")
+_TEXT = (*TOWER, "vocab_size", "max_position_embeddings", "eos_token_id")
+_VISION = (*TOWER, "image_size", "patch_size")
 _FIRST_EOS = 2  # what CLIP's first configs call the end; the end is then the highest id of a text
 
 
@@ -51,6 +51,7 @@ class Clip:
     model: Any
     tokenizer: Tokenizer
     framing: Framing
+    kind = "clip"
 
     @property
     def dim(self) -> int:
@@ -110,13 +111,26 @@ def build_clip(
     folder: Path,
 ) -> Clip:
     """The model that a config of transformers describes, filled strictly with named weights (see `fill`)."""
+    model = build_towers(CLIPConfig, CLIPModel, fields, named, framing, folder)
+    return Clip(model, read_tokenizer(folder, model.config.text_config), framing)
+
+
+def build_towers(
+    config_class: Any,
+    model_class: Any,
+    fields: Mapping[str, Any],
+    named: Iterator[tuple[str | None, str, torch.Tensor]],
+    framing: Framing,
+    folder: Path,
+) -> Any:
+    """A model of two towers of transformers, filled strictly, in evaluation mode.  Raises CheckpointError."""
     try:
-        config = CLIPConfig.from_dict(dict(fields))
+        config = config_class.from_dict(dict(fields))
         with torch.random.fork_rng(devices=[]), BareModel():
-            model = CLIPModel(config)
+            model = model_class(config)
     except Exception as error:  # transformers has errors of its own for a field of a wrong type, by version
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"the config of {str(folder)!r} describes no CLIP model: {reason}") from None
+        reason, name = str(error).partition("\n")[0], model_class.__name__.removesuffix("Model")
+        raise CheckpointError(f"the config of {str(folder)!r} describes no {name} model: {reason}") from None
     size = config.vision_config.image_size
     if framing.size != size:
         raise CheckpointError(
@@ -124,7 +138,7 @@ def build_clip(
             f" takes {size} x {size}; correct preprocessor_config.json"
         )
     fill(model.state_dict(), named, folder)
-    return Clip(model.eval(), read_tokenizer(folder, config.text_config), framing)
+    return model.eval()
 
 
 def hf_tensors(folder: Path) -> Iterator[tuple[str | None, str, torch.Tensor]]:
@@ -173,14 +187,13 @@ def _stored_tokenizer(folder: Path) -> Tokenizer:
 
 def read_framing(folder: Path, fields: Mapping[str, Any]) -> Framing:
     """What preprocessor_config.json asks for; without one, CLIP's own preparation at the tower's size."""
-    path = folder / "preprocessor_config.json"
-    stored = read_json(path)
-    size = _side(stored.get("crop_size", stored.get("size"))) or int(
+    path, stored = read_preparation(folder)
+    size = side_of(stored.get("crop_size", stored.get("size"))) or int(
         (fields.get("vision_config") or {}).get("image_size", 224)
     )
     steps = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
     resample = stored.get("resample", 3)
-    shortest = _side(stored.get("size", size))
+    shortest = side_of(stored.get("size", size))
     if resample not in (2, 3) or shortest != size or not all(stored.get(step, True) for step in steps):
         shown = {key: stored[key] for key in (*steps, "size", "crop_size", "resample") if key in stored}
         raise CheckpointError(
@@ -195,7 +208,15 @@ def read_framing(folder: Path, fields: Mapping[str, Any]) -> Framing:
     )
 
 
-def _side(size: Any) -> int | None:
+def read_preparation(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that says how pictures are prepared, and what it says: {} where there is none."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file() and (whole := folder / "processor_config.json").is_file():
+        return whole, dict(read_json(whole).get("image_processor") or {})
+    return path, read_json(path)
+
+
+def side_of(size: Any) -> int | None:
     """One side of what a preprocessor calls a size: a number, or a table of a square; None for anything else."""
     if isinstance(size, Mapping):
         sides = {size.get(name) for name in ("shortest_edge", "height", "width") if name in size}

@@ -13,7 +13,7 @@ from typing import Any
 from flmr.errors import NotAvailable
 
 UPLOAD_ARGUMENTS = ("repo_id", "token", "private", "revision", "create_pr", "commit_message", "commit_description")
-CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.txt", "*.metadata", "*/*.json", "*/vocab.txt")
+CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.txt", "spiece.model", "*.metadata", "*/*.json", "*/vocab.txt")
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model*.bin")
 
 

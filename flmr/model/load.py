@@ -19,7 +19,7 @@ BUNDLED = "bundled"
 def load_encoder(
     name_or_path: str | Path, *, device: str | None = None, batch_size: int = 32, pool_visual: int = 1
 ) -> Encoder:
-    """The encoder of a checkpoint folder (FLMR, colbert-ai, CLIP or open_clip), of a hub name, or "bundled".
+    """The encoder of a checkpoint folder (FLMR, colbert-ai, CLIP, open_clip or SigLIP), of a hub name, or "bundled".
 
     device: "cpu", "cuda", ...; by default a GPU where there is one.  pool_visual: of so many rows of a query's pictures
     one is made; passages stay as they are, so that one index answers with and without.
@@ -35,21 +35,33 @@ def load_encoder(
         from flmr.model.flmr import load_checkpoint
 
         return FLMREncoder(*load_checkpoint(folder), **options, pool_visual=pool_visual)
-    if layout in ("clip", "open_clip"):
-        from flmr.model.clip import load_clip
-        from flmr.model.open_clip import load_open_clip
+    if layout in ("clip", "open_clip", "siglip"):
         from flmr.model.single import SingleVectorEncoder
 
         if pool_visual != 1:
             raise InvalidInput(
                 f"encoder {name!r} makes one vector of a query, so there are no rows to pool; leave pool_visual out"
             )
-        return SingleVectorEncoder(load_clip(folder) if layout == "clip" else load_open_clip(folder), **options)
+        return SingleVectorEncoder(_towers(layout, folder), **options)
     raise CheckpointError(
         f"{str(folder)!r} holds {layout}; checkpoints in the published FLMR layout are read (config.json with "
-        "model_type 'flmr', weights, query_tokenizer/, context_tokenizer/), those of colbert-ai over BERT, and CLIP's"
-        " of transformers and open_clip"
+        "model_type 'flmr', weights, query_tokenizer/, context_tokenizer/), those of colbert-ai over BERT, CLIP's"
+        " of transformers and open_clip, and SigLIP's of transformers (model_type 'siglip', one resolution)"
     )
+
+
+def _towers(layout: str, folder: Path) -> Any:
+    if layout == "clip":
+        from flmr.model.clip import load_clip
+
+        return load_clip(folder)
+    if layout == "siglip":
+        from flmr.model.siglip import load_siglip
+
+        return load_siglip(folder)
+    from flmr.model.open_clip import load_open_clip
+
+    return load_open_clip(folder)
 
 
 def _find(name_or_path: str | Path) -> tuple[str, Path]:
@@ -68,7 +80,7 @@ def _find(name_or_path: str | Path) -> tuple[str, Path]:
 
 
 def _layout(folder: Path) -> str:
-    """What a folder holds: "flmr", "colbert", "clip", "open_clip", or other words for an error message."""
+    """What a folder holds: "flmr", "colbert", "clip", "open_clip", "siglip", or other words for an error message."""
     names = {path.name for path in folder.iterdir()}
     if "config.json" not in names:
         shown = ", ".join(sorted(names)[:5]) or "nothing"
@@ -80,7 +92,7 @@ def _layout(folder: Path) -> str:
         return f"a config.json that cannot be read ({error})"
     if model_type == "clip" and "open_clip_config.json" in names:  # a repository of both: whose weights are there?
         return "clip" if any(name.startswith(("model", "pytorch_model")) for name in names) else "open_clip"
-    if model_type in ("flmr", "clip"):
+    if model_type in ("flmr", "clip", "siglip"):
         return str(model_type)
     if "artifact.metadata" in names or "HF_ColBERT" in (architectures or ()):
         return "colbert"

@@ -1,4 +1,4 @@
-"""CLIP in the encoder's role: one vector for each query and each passage.
+"""CLIP or SigLIP in the encoder's role: one vector for each query and each passage.
 
 Knows which of text and picture a record is encoded by: a passage by its picture where it has one (its text is then what
 a reader gets), else by its text; a query by its text, its picture, or the mean of both.  Instructions are for models
@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from flmr.errors import InvalidInput
-from flmr.model.clip import Clip
 from flmr.model.encoder import batches, open_image
 from flmr.records import ImageSource, MultiVectors, Passage, Query, Row
+
+if TYPE_CHECKING:
+    from flmr.model.clip import Clip
+    from flmr.model.siglip import Siglip
 
 
 class SingleVectorEncoder:
@@ -29,7 +33,9 @@ class SingleVectorEncoder:
 
     encodes_images = True
 
-    def __init__(self, clip: Clip, *, name: str = "clip", device: str | None = None, batch_size: int = 32) -> None:
+    def __init__(
+        self, clip: Clip | Siglip, *, name: str = "clip", device: str | None = None, batch_size: int = 32
+    ) -> None:
         if batch_size < 1:
             raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
         self.clip, self.name, self.batch_size = clip, name, batch_size
@@ -38,8 +44,8 @@ class SingleVectorEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the towers, the tokenizer and the preparation of pictures; "clip-..."."""
-        return f"clip-{self.clip.fingerprint()}"
+        """sha256 over the towers, the tokenizer and the preparation of pictures; "clip-..." or "siglip-..."."""
+        return f"{self.clip.kind}-{self.clip.fingerprint()}"
 
     def encode_queries(self, queries: Sequence[Query]) -> MultiVectors:
         """One item per query; raises UnreadableImage naming the query."""

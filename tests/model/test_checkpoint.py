@@ -217,6 +217,7 @@ def test_a_model_of_another_type_is_made_in_it_and_holds_the_stored_weights_roun
 
 def test_inside_a_bare_model_only_random_filling_is_left_out() -> None:
     with BareModel():
-        assert torch.equal(torch.zeros(3).normal_(), torch.zeros(3))
+        assert torch.equal(torch.full((3,), 9.0).normal_(), torch.zeros(3))
+        assert torch.equal(torch.nn.init.trunc_normal_(torch.full((3,), 9.0)), torch.zeros(3))
         assert torch.equal(torch.zeros(3).fill_(2.0), torch.full((3,), 2.0))
         assert torch.equal(torch.nn.LayerNorm(4).weight, torch.ones(4))

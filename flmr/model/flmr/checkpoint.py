@@ -203,7 +203,7 @@ def _read(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 class BareModel(TorchFunctionMode):
-    """Inside, parameters are made in `dtype` and not filled: for a model whose every weight is loaded next."""
+    """Inside, parameters are made in `dtype`, and none at random: for a model whose every weight is loaded next."""
 
     _FILLS = frozenset(("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"))
 
@@ -214,7 +214,9 @@ class BareModel(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if getattr(func, "__name__", "") in self._FILLS:
-            return args[0] if args else kwargs["tensor"]
+            tensor = args[0] if args else kwargs["tensor"]
+            tensor.detach().zero_()  # torch draws truncated normals again until all lie between the bounds
+            return tensor
         if func is torch.empty and kwargs.get("dtype") is None:  # how layers allocate their parameters
             kwargs["dtype"] = self._dtype
         return func(*args, **kwargs)
