@@ -49,6 +49,10 @@ _PREPARED: Mapping[str, Any] = {
     "fill_color": None,
 }  # fmt: skip
 
+_READ = (
+    "read are models of two plain transformers, ViT-B/32 to ViT-bigG/14; SigLIP and CLIP also as transformers has them"
+)
+
 _LAYER = re.compile(r"^(visual\.)?transformer\.resblocks\.(\d+)\.(.+)(weight|bias)$")
 _IN_LAYER = {
     "ln_1.": "layer_norm1.",
@@ -88,6 +92,8 @@ def clip_fields(stored: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     vision = {"head_width": 64, "mlp_ratio": 4.0, **_known(model.get("vision_cfg"), _VISION, folder, "vision_cfg")}
     text = {"context_length": 77, "vocab_size": 49408, "mlp_ratio": 4.0}
     text |= _known(model.get("text_cfg"), _TEXT, folder, "text_cfg")
+    if not isinstance(vision.get("layers", 0), int):
+        raise CheckpointError(f"{str(folder / CONFIG)!r}: vision_cfg has layers = {vision['layers']}; {_READ}")
     act = "quick_gelu" if model.get("quick_gelu") else "gelu"
     try:
         return {
@@ -155,10 +161,13 @@ def _known(table: Any, known: Mapping[str, Any], folder: Path, name: str) -> dic
     """A table of which every key can be followed.  Raises CheckpointError naming the first that cannot."""
     if not isinstance(table, Mapping):
         raise CheckpointError(f"{str(folder / CONFIG)!r} holds no table {name}")
+    if "init_logit_bias" in table:
+        raise CheckpointError(
+            f"{str(folder / CONFIG)!r} is of SigLIP; take its checkpoint in transformers' layout (config.json with "
+            "model_type 'siglip')"
+        )
     for key, value in table.items():
         if value is not None and (key not in known or known[key] not in (None, value)):
-            raise CheckpointError(
-                f"{str(folder / CONFIG)!r}: {name} has {key} = {value!r}; only models of two plain transformers (ViT) "
-                "are read"
-            )
+            shown = "{...}" if isinstance(value, Mapping) else repr(value)
+            raise CheckpointError(f"{str(folder / CONFIG)!r}: {name} has {key} = {shown}; {_READ}")
     return {key: value for key, value in table.items() if value is not None}

@@ -95,6 +95,23 @@ def test_vectors_are_those_of_transformers(checkpoint: Path, encoder: Any, pictu
     assert np.abs(images.vectors - output.image_embeds.numpy()).max() < 2e-6
 
 
+@pytest.mark.parametrize("act", ["quick_gelu", "gelu"])
+def test_both_towers_are_bit_for_bit_those_of_transformers(folder: Path, act: str) -> None:
+    stored = json.loads((folder / "config.json").read_text())
+    for tower in ("text_config", "vision_config"):
+        stored[tower]["hidden_act"] = act
+    (folder / "config.json").write_text(json.dumps(stored))
+    clip, model = load_clip(folder), CLIPModel.from_pretrained(folder).eval()
+    longest = max(len(clip._ids(text)) for text in TEXTS)
+    ids = torch.tensor([(own := clip._ids(text)) + [own[-1]] * (longest - len(own)) for text in TEXTS])
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        texts = model.text_projection(model.text_model(input_ids=ids).pooler_output)
+        images = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+    assert torch.equal(clip.embed_texts(TEXTS), torch.nn.functional.normalize(texts))
+    assert torch.equal(clip.embed_pixels(pixels), torch.nn.functional.normalize(images))
+
+
 def test_it_is_an_encoder(encoder: Any) -> None:
     assert isinstance(encoder, Encoder) and isinstance(encoder, SingleVectorEncoder)
     assert encoder.encodes_images and encoder.dim == 12

@@ -92,10 +92,15 @@ def test_a_vision_tower_starts_from_open_clip(tiny_parts: Any) -> None:
     [
         ("vision_cfg", {"timm_model_name": "convnext_base"}, "vision_cfg has timm_model_name = 'convnext_base'"),
         ("vision_cfg", {"attentional_pool": True}, "attentional_pool = True"),
-        ("vision_cfg", {"layers": [3, 4, 6, 3]}, "no plain transformers|describes no CLIP model"),
+        ("vision_cfg", {"layers": [3, 4, 6, 3]}, r"vision_cfg has layers = \[3, 4, 6, 3\]; read are models of two"),
+        ("vision_cfg", {"no_ln_pre": True}, "vision_cfg has no_ln_pre = True"),
+        ("vision_cfg", {"width": "wide"}, "no plain transformers"),
+        ("text_cfg", {"no_causal_mask": True, "pool_type": "last"}, "text_cfg has no_causal_mask = True; read are"),
+        ("text_cfg", {"embed_cls": True}, "text_cfg has embed_cls = True"),
+        ("", {"init_logit_bias": -10}, "is of SigLIP; take its checkpoint in transformers' layout"),
         ("text_cfg", {"hf_model_name": "roberta-base"}, "text_cfg has hf_model_name = 'roberta-base'"),
         ("text_cfg", {"vocab_size": 300}, "does not fit|has shape"),
-        ("", {"multimodal_cfg": {}}, "model_cfg has multimodal_cfg"),
+        ("", {"multimodal_cfg": {"width": 768}}, r"model_cfg has multimodal_cfg = \{\.\.\.\}; read are models of two"),
     ],
 )
 def test_a_config_that_cannot_be_followed_is_refused_by_name(
