@@ -1,0 +1,24 @@
+// What the host code of the CUDA library shares: checks, the sizes of a job, and the launches that each kernel's file
+// offers.
+
+#pragma once
+
+#include "job.h"
+
+int element_bytes(int type);  // 0 for no type
+int refuse_items(const FlmrItems& items);
+int refuse_maxsim(const FlmrMaxsim& args);
+Side side_of(const FlmrItems& items);
+
+// A job over these sides, without its outputs; columns: all documents or each query's.  rows: query rows of a tile.
+Job job_of(const FlmrItems& queries, const FlmrItems& documents, int64_t per_query, int rows);
+int rows_of_tile(int64_t longest_query);
+int64_t tiles_of(const Job& job);
+// Runs the columns job.first .. job.last, shared among enough blocks to fill the device.
+cudaError_t run_forward(Job job, int type, int rows, void* stream);
+
+int device_capability();  // 10 * major + minor; 0 where there is no device
+int multiprocessors();
+int refuse_device(int type);
+
+cudaError_t launch_maxsim_mma(const Job& job, int type, int rows, dim3 grid, void* stream);
