@@ -235,6 +235,7 @@ def forward(
         args = Maxsim(queries.place(memory), documents.place(memory), per_query, address(scores), address(winners))
         args.winner_bytes = winner_bytes
         wanted = library().flmr_cuda_maxsim_scratch(args, 1 << 28 if scratch_bytes is None else scratch_bytes)
+        check(min(wanted, 0))
         scratch = memory.empty((wanted,), np.uint8)
         args.scratch, args.scratch_bytes = address(scratch), wanted
         check(library().flmr_cuda_maxsim_forward(args))
@@ -282,7 +283,9 @@ def assign(
         values = memory.empty((count,), np.float32, alignment=4) if best else None
         norms = None if half_squared_norms is None else memory.put(half_squared_norms, alignment=4)
         sides = rows.place(memory), centroids.place(memory)
-        scratch = memory.empty((library().flmr_cuda_assign_scratch(*sides),), np.uint8)
+        wanted = library().flmr_cuda_assign_scratch(*sides)
+        check(min(wanted, 0))
+        scratch = memory.empty((wanted,), np.uint8)
         where = (address(each) for each in (norms, codes, values, scratch))
         check(library().flmr_cuda_assign(*sides, *where, scratch.size, None))
         return codes.copy(), None if values is None else values.copy()

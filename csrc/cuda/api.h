@@ -52,7 +52,7 @@ struct FlmrMaxsim {
 };
 
 // Host arithmetic on sizes only.  Bytes of scratch for the forward pass: what is wanted, but at most limit_bytes, but
-// at least the smallest that works; 0 is common.
+// at least the smallest that works; 0 is common.  Below 0: FlmrRefusal.
 FLMR_EXPORT int64_t flmr_cuda_maxsim_scratch(const struct FlmrMaxsim*, int64_t limit_bytes);
 
 FLMR_EXPORT int flmr_cuda_maxsim_forward(const struct FlmrMaxsim*);

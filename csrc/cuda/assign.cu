@@ -34,9 +34,17 @@ FlmrItems whole(FlmrItems items) {
   return items;
 }
 
+int refuse_assign(const FlmrItems& rows, const FlmrItems& centroids) {
+  for (const FlmrItems* side : {&rows, &centroids})
+    if (const int refused = refuse_items(*side)) return refused;
+  if (rows.type != centroids.type || rows.dim != centroids.dim) return FLMR_REFUSED_TYPES;
+  return rows.count > 0 && centroids.count == 0 ? FLMR_REFUSED_SIZES : 0;
+}
+
 }  // namespace
 
 extern "C" int64_t flmr_cuda_assign_scratch(const FlmrItems* rows, const FlmrItems* centroids) {
+  if (const int refused = refuse_assign(whole(*rows), whole(*centroids))) return refused;
   const int64_t parts = parts_of(*rows, *centroids);
   return parts > 1 ? rows->count * parts * static_cast<int64_t>(sizeof(int32_t) + sizeof(float)) : 0;
 }
@@ -46,11 +54,8 @@ extern "C" int flmr_cuda_assign(const FlmrItems* rows_given, const FlmrItems* ce
                                 int64_t scratch_bytes, void* stream) {
   const FlmrItems rows = whole(*rows_given);
   FlmrItems centroids = whole(*centroids_given);
-  if (rows.type != centroids.type || rows.dim != centroids.dim) return FLMR_REFUSED_TYPES;
-  if (const int refused = refuse_items(rows)) return refused;
-  if (const int refused = refuse_items(centroids)) return refused;
+  if (const int refused = refuse_assign(rows, centroids)) return refused;
   if (rows.count == 0) return cudaSuccess;
-  if (centroids.count == 0) return FLMR_REFUSED_SIZES;
   if (const int refused = refuse_device(rows.type)) return refused;
   const int64_t parts = parts_of(rows, centroids);
   if (parts > 1 && (!scratch || scratch_bytes < flmr_cuda_assign_scratch(rows_given, centroids_given)))
@@ -58,15 +63,14 @@ extern "C" int flmr_cuda_assign(const FlmrItems* rows_given, const FlmrItems* ce
 
   centroids.items = parts;
   centroids.longest = ((centroids.count + parts - 1) / parts + kTileRows - 1) / kTileRows * kTileRows;
-  const int tile_rows = rows_of_tile(rows.count);
-  Job job = job_of(rows, centroids, 0, tile_rows);
+  Job job = job_of(rows, centroids, 0);
   job.bias = half_squared_norms;
   job.last = parts;
   job.winner_bytes = 4;
   auto* values = static_cast<float*>(scratch);
   job.winners = parts > 1 ? static_cast<void*>(values + rows.count * parts) : codes;
   job.maxima = parts > 1 ? values : best;
-  cudaError_t status = run_forward(job, rows.type, tile_rows, stream);
+  cudaError_t status = run_forward(job, rows.type, stream);
   if (status != cudaSuccess || parts == 1) return status;
   const int64_t blocks = (rows.count + 255) / 256;
   return launch(best_part, dim3(static_cast<unsigned>(blocks < 65536 ? blocks : 65536)), 256, 0, stream, rows.count,

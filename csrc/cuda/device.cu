@@ -1,15 +1,29 @@
-// What the CUDA library says of the device and of itself.
+// What the CUDA library says of the device and of itself, and which multiplication it uses.
 
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
 
 #include "maxsim.h"
 
 namespace {
 
+enum Path { kUnread, kMma, kWgmma };
+std::atomic<int> path{kUnread};  // for the process: a benchmark compares both
+
 int attribute(cudaDeviceAttr name) {
   int device = 0, value = 0;
   if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&value, name, device) != cudaSuccess) return 0;
   return value;
+}
+
+int current_path() {
+  int now = path.load();
+  if (now == kUnread) {
+    const char* asked = std::getenv("FLMR_CUDA_PATH");
+    path.compare_exchange_strong(now, asked && !std::strcmp(asked, "wgmma") ? kWgmma : kMma);
+  }
+  return path.load();
 }
 
 }  // namespace
@@ -23,10 +37,24 @@ int multiprocessors() {
   return count > 0 ? count : 1;
 }
 
-int refuse_device(int type) { return type == FLMR_FLOAT8_E4M3 && device_capability() < 90 ? FLMR_REFUSED_DEVICE : 0; }
+int shared_memory_limit() { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
 
-extern "C" int flmr_cuda_set_path(const char* name) { return std::strcmp(name, "mma") ? -1 : 0; }
-extern "C" const char* flmr_cuda_path() { return "mma"; }
+bool uses_wgmma() { return current_path() == kWgmma; }
+
+int refuse_device(int type) {
+  const int capability = device_capability();
+  if (type == FLMR_FLOAT8_E4M3 && capability < 90) return FLMR_REFUSED_DEVICE;
+  if (uses_wgmma() && type != FLMR_FLOAT32 && capability != 90) return FLMR_REFUSED_DEVICE;
+  return 0;
+}
+
+extern "C" int flmr_cuda_set_path(const char* name) {
+  if (std::strcmp(name, "mma") && std::strcmp(name, "wgmma")) return -1;
+  path.store(std::strcmp(name, "wgmma") ? kMma : kWgmma);
+  return 0;
+}
+
+extern "C" const char* flmr_cuda_path() { return current_path() == kWgmma ? "wgmma" : "mma"; }
 
 extern "C" int flmr_cuda_device_count() {
   int count = 0;

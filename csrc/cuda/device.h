@@ -57,7 +57,7 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
     if (status != cudaSuccess) return status;
   }
-  kernel<<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream)> > >(arguments...);
+  kernel<<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(arguments...);
   return cudaGetLastError();
 }
 

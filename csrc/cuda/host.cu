@@ -86,8 +86,8 @@ extern "C" int flmr_cuda_maxsim(const void* queries, int query_half, const int64
   if (const cudaError_t status = cudaMemGetInfo(&free_bytes, &all_bytes)) return status;
   const int64_t budget = static_cast<int64_t>(free_bytes / 4 * 3);
   const int64_t row_bytes = dim * (document_half ? (wide ? 6 : 2) : 4);
-  // Of a document: its bounds, its scores and the sums of all tiles of at least 32 query rows.
-  const int64_t own_bytes = 16 + 4 * num_queries * (1 + (query.items.longest + 127) / 128);
+  // Of a document: its bounds, its scores and the sums of all tiles of at least 64 query rows.
+  const int64_t own_bytes = 16 + 4 * num_queries * (1 + (query.items.longest + 63) / 64);
   for (int64_t first = 0, last; first < num_documents; first = last) {
     last = first + 1;
     int64_t bytes = own_bytes + (document_offsets[last] - document_offsets[first]) * row_bytes;

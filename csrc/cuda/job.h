@@ -21,13 +21,14 @@ struct Side {
   int width;  // bytes at a time that rows may be copied by: 16, 8 or 4; 1: any address
 };
 
-// A column is a document, or with per_query a query's own document.  A tile is kRows query rows: of several short
+// A column is a document, or with per_query a query's own document.  A tile is tile_rows query rows: of several short
 // queries, each in a slot of `slot` rows, or of one long query that has tiles_per_query of them.
 struct Job {
   Side queries, documents;
   int row_bytes, slabs;
   bool resident;  // all slabs of the query tile stay in shared memory
   int64_t per_query;
+  int tile_rows;  // 32, 64 or 128 query rows
   int64_t slot, queries_per_tile, tiles_per_query;
   int64_t first, last, columns_per_block;  // columns of this launch
   float* sums;  // [queries, or tiles if tiles_per_query > 1][sums_stride], from column `first` on; or null
@@ -51,8 +52,7 @@ __device__ inline Bounds bounds_of(const Side& side, int64_t item) {
 
 // Number of tiles that a query of so many rows fills; one even if it has none, because an empty document is still
 // found.
-template <int kRows>
-__device__ inline int64_t tiles_of(const Bounds& query) {
-  const int64_t tiles = (query.end - query.begin + kRows - 1) / kRows;
+__device__ inline int64_t tiles_of(const Job& job, const Bounds& query) {
+  const int64_t tiles = (query.end - query.begin + job.tile_rows - 1) / job.tile_rows;
   return tiles > 1 ? tiles : 1;
 }

@@ -12,7 +12,7 @@ __global__ void add_tiles(const __grid_constant__ Job job, const float* parts, f
   const int64_t width = job.last - job.first, all = job.queries.items * width;
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < all; i += int64_t(gridDim.x) * blockDim.x) {
     const int64_t query = i / width, column = i % width;
-    const int64_t tiles = tiles_of<128>(bounds_of(job.queries, query));
+    const int64_t tiles = tiles_of(job, bounds_of(job.queries, query));
     float total = 0.0f;
     for (int64_t tile = 0; tile < tiles; ++tile) total += parts[(query * job.tiles_per_query + tile) * width + column];
     scores[query * job.columns + job.first + column] = total;
@@ -23,9 +23,7 @@ int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-Job job_of(const FlmrMaxsim& args) {
-  return job_of(args.queries, args.documents, args.per_query, rows_of_tile(args.queries.longest));
-}
+Job job_of(const FlmrMaxsim& args) { return job_of(args.queries, args.documents, args.per_query); }
 
 }  // namespace
 
@@ -79,9 +77,7 @@ Side side_of(const FlmrItems& items) {
           width};
 }
 
-int rows_of_tile(int64_t longest_query) { return longest_query <= 32 ? 32 : longest_query <= 64 ? 64 : 128; }
-
-Job job_of(const FlmrItems& queries, const FlmrItems& documents, int64_t per_query, int rows) {
+Job job_of(const FlmrItems& queries, const FlmrItems& documents, int64_t per_query) {
   Job job{};
   job.queries = side_of(queries);
   job.documents = side_of(documents);
@@ -91,27 +87,32 @@ Job job_of(const FlmrItems& queries, const FlmrItems& documents, int64_t per_que
   job.per_query = per_query;
   job.columns = per_query ? per_query : documents.items;
   const int64_t longest = most(queries.longest, 1);
-  job.tiles_per_query = ceiling(longest, rows);
-  job.slot = least(longest, rows);
+  // 128 query rows need up to 125 KB of shared memory; cards with less take them as two tiles.
+  const int widest = shared_memory_limit() < 128 << 10 ? 64 : 128;
+  job.tile_rows = longest <= 32 ? 32 : longest <= 64 ? 64 : widest;
+  job.tiles_per_query = ceiling(longest, job.tile_rows);
+  job.slot = least(longest, job.tile_rows);
   // Queries with documents of their own share no tile.
-  job.queries_per_tile = per_query || job.tiles_per_query > 1 ? 1 : rows / job.slot;
+  job.queries_per_tile = per_query || job.tiles_per_query > 1 ? 1 : job.tile_rows / job.slot;
   return job;
 }
 
 int64_t tiles_of(const Job& job) { return ceiling(job.queries.items, job.queries_per_tile) * job.tiles_per_query; }
 
-cudaError_t run_forward(Job job, int type, int rows, void* stream) {
+cudaError_t run_forward(Job job, int type, void* stream) {
   const int64_t tiles = tiles_of(job), columns = job.last - job.first;
   if (tiles == 0 || columns == 0) return cudaSuccess;
-  // A dozen blocks for each that runs at a time: ragged documents even out, and the query tile is seldom read again.
-  const int64_t blocks = int64_t(multiprocessors()) * 4 * 12;
+  // Some four blocks for each that runs at a time: ragged documents even out, and a query tile is seldom read again.
+  const int64_t blocks = int64_t(multiprocessors()) * 4 * 4;
   job.columns_per_block = most(ceiling(columns, most(blocks / tiles, 1)), ceiling(columns, 65535));
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(ceiling(columns, job.columns_per_block)));
-  return launch_maxsim_mma(job, type, rows, grid, stream);
+  if (job.tile_rows == kWgmmaRows && type != FLMR_FLOAT32 && uses_wgmma())
+    return launch_maxsim_wgmma(job, type, grid, stream);
+  return launch_maxsim_mma(job, type, grid, stream);
 }
 
 extern "C" int64_t flmr_cuda_maxsim_scratch(const FlmrMaxsim* args, int64_t limit_bytes) {
-  if (refuse_maxsim(*args)) return 0;
+  if (const int refused = refuse_maxsim(*args)) return refused;
   const Job job = job_of(*args);
   if (job.tiles_per_query == 1) return 0;
   const int64_t column_bytes = tiles_of(job) * static_cast<int64_t>(sizeof(float));
@@ -122,14 +123,13 @@ extern "C" int flmr_cuda_maxsim_forward(const FlmrMaxsim* args) {
   if (const int refused = refuse_maxsim(*args)) return refused;
   if (const int refused = refuse_device(args->queries.type)) return refused;
   Job job = job_of(*args);
-  const int rows = rows_of_tile(args->queries.longest);
   job.winners = args->winners;
   job.winner_bytes = args->winner_bytes;
   if (job.tiles_per_query == 1) {
     job.sums = args->scores;
     job.sums_stride = job.columns;
     job.last = job.columns;
-    return run_forward(job, args->queries.type, rows, args->stream);
+    return run_forward(job, args->queries.type, args->stream);
   }
   const int64_t column_bytes = tiles_of(job) * static_cast<int64_t>(sizeof(float));
   const int64_t at_once = column_bytes ? args->scratch_bytes / column_bytes : job.columns;
@@ -138,7 +138,7 @@ extern "C" int flmr_cuda_maxsim_forward(const FlmrMaxsim* args) {
   for (job.first = 0; job.first < job.columns; job.first = job.last) {
     job.last = least(job.first + at_once, job.columns);
     job.sums_stride = job.last - job.first;
-    cudaError_t status = run_forward(job, args->queries.type, rows, args->stream);
+    cudaError_t status = run_forward(job, args->queries.type, args->stream);
     const int64_t scores = job.queries.items * job.sums_stride;
     if (status == cudaSuccess && scores) {
       const dim3 grid(static_cast<unsigned>(least(ceiling(scores, 256), 65536)));

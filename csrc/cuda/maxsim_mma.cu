@@ -93,16 +93,19 @@ __global__ void __launch_bounds__(Shape<kRows>::kThreads, Shape<kRows>::kBlocks)
   best.reset();
   bool counted = false;
   int buffer = 0;
-  for (int stage = 0; stage < kStages - 1; ++stage) {
-    stream.send(stage);
+  for (int early = kStages - 1, sent = 0, stage = 0;;) {
+    if (early == 0) {
+      copy_wait<kStages - 2>();
+      barrier();
+    }
+    stream.send(sent);  // where the slab was that was multiplied before the barrier
     copy_commit();
-    stream.settle();
-  }
-  for (int stage = 0;; stage = stage + 1 == kStages ? 0 : stage + 1) {
-    copy_wait<kStages - 2>();
-    barrier();
-    stream.send(stage == 0 ? kStages - 1 : stage - 1);  // the stage that was multiplied before the barrier
-    copy_commit();
+    sent = sent + 1 == kStages ? 0 : sent + 1;
+    if (early > 0) {
+      --early;
+      stream.settle();
+      continue;
+    }
     const SlabInfo& info = small.info[stage];
     if (info.rows < 0) break;
     if (info.slab == 0)
@@ -128,6 +131,7 @@ __global__ void __launch_bounds__(Shape<kRows>::kThreads, Shape<kRows>::kBlocks)
       }
     }
     stream.settle();
+    stage = stage + 1 == kStages ? 0 : stage + 1;
   }
   copy_wait<0>();
 }
@@ -141,18 +145,18 @@ cudaError_t launch_rows(const Job& job, dim3 grid, void* stream) {
 }
 
 template <class T>
-cudaError_t launch_type(const Job& job, int rows, dim3 grid, void* stream) {
-  if (rows == 32) return launch_rows<T, 32>(job, grid, stream);
-  if (rows == 64) return launch_rows<T, 64>(job, grid, stream);
+cudaError_t launch_type(const Job& job, dim3 grid, void* stream) {
+  if (job.tile_rows == 32) return launch_rows<T, 32>(job, grid, stream);
+  if (job.tile_rows == 64) return launch_rows<T, 64>(job, grid, stream);
   return launch_rows<T, 128>(job, grid, stream);
 }
 
 }  // namespace
 
-cudaError_t launch_maxsim_mma(const Job& job, int type, int rows, dim3 grid, void* stream) {
-  if (type == FLMR_FLOAT32) return launch_type<float>(job, rows, grid, stream);
-  if (type == FLMR_FLOAT16) return launch_type<Half>(job, rows, grid, stream);
-  if (type == FLMR_BFLOAT16) return launch_type<BFloat>(job, rows, grid, stream);
-  if (type == FLMR_INT8) return launch_type<int8_t>(job, rows, grid, stream);
-  return launch_type<Float8>(job, rows, grid, stream);
+cudaError_t launch_maxsim_mma(const Job& job, int type, dim3 grid, void* stream) {
+  if (type == FLMR_FLOAT32) return launch_type<float>(job, grid, stream);
+  if (type == FLMR_FLOAT16) return launch_type<Half>(job, grid, stream);
+  if (type == FLMR_BFLOAT16) return launch_type<BFloat>(job, grid, stream);
+  if (type == FLMR_INT8) return launch_type<int8_t>(job, grid, stream);
+  return launch_type<Float8>(job, grid, stream);
 }

@@ -47,8 +47,7 @@ class Stream {
     first_document_ = first_query * job.per_query;
     column_ = job.first + int64_t(blockIdx.y) * job.columns_per_block;
     end_column_ = column_ + job.columns_per_block < job.last ? column_ + job.columns_per_block : job.last;
-    if (tile_in_query > 0 && tile_in_query >= tiles_of<kRows>(bounds_of(job.queries, first_query)))
-      end_column_ = column_;
+    if (tile_in_query > 0 && tile_in_query >= tiles_of(job, bounds_of(job.queries, first_query))) end_column_ = column_;
     if (nothing()) return;
     for (int row = threadIdx.x; row < kRows; row += kThreads) {
       small.row[row] = query_row(row, tile_in_query);
@@ -77,6 +76,7 @@ class Stream {
     const int bytes = slab_bytes(slab_);
     const bool last_slab = slab_ + 1 == job_.slabs, last_tile = left <= kTileRows;
     unsigned char* to = tile(stage);
+#pragma unroll 1
     for (int row = threadIdx.x / 8; row < rows; row += kThreads / 8)
       copy_piece(to, row, job_.documents, begin + row, slab_, bytes);
     if (!job_.resident) copy_query(to + kTileRows * kSlabBytes, slab_);
@@ -140,28 +140,24 @@ class Stream {
       if (small.row[row] >= 0) copy_piece(to, row, job_.queries, small.row[row], slab, slab_bytes(slab));
   }
 
-  // This thread's 16 bytes of a row's slab; zeros from the row's end to the next 32 bytes, which is as far as products
-  // reach.
+  // This thread's 16 bytes of a row's slab; zeros beyond the row's end.
   __device__ void copy_piece(unsigned char* to, int row, const Side& side, int64_t number, int slab, int bytes) {
     const int piece = threadIdx.x % 8;
-    if (piece * 16 >= (bytes + 31) / 32 * 32) return;
     const int left = bytes - piece * 16, valid = left > 16 ? 16 : left > 0 ? left : 0;
     const unsigned char* from = side.rows + number * side.step + (valid ? slab * kSlabBytes + piece * 16 : 0);
     to += row * kSlabBytes + (piece ^ (row % 8)) * 16;
     if (side.width == 16) {
       copy_async<16>(to, from, valid);
-    } else if (side.width == 8) {
-      for (int at = 0; at < 16; at += 8) copy_part<8>(to + at, from, at, valid);
-    } else if (side.width == 4) {
-      for (int at = 0; at < 16; at += 4) copy_part<4>(to + at, from, at, valid);
-    } else {
-      for (int at = 0; at < 16; ++at) to[at] = at < valid ? from[at] : 0;
+      return;
     }
-  }
-  template <int part>
-  __device__ void copy_part(unsigned char* to, const unsigned char* from, int at, int valid) {
-    const int left = valid - at;
-    copy_async<part>(to, left > 0 ? from + at : from, left > part ? part : left > 0 ? left : 0);
+#pragma unroll 1
+    for (int at = 0; at < 16; at += side.width) {
+      const int some = valid - at > side.width ? side.width : valid > at ? valid - at : 0;
+      const unsigned char* some_from = some ? from + at : from;
+      if (side.width == 8) copy_async<8>(to + at, some_from, some);
+      else if (side.width == 4) copy_async<4>(to + at, some_from, some);
+      else to[at] = some ? *some_from : 0;
+    }
   }
 
   __device__ void advance(bool last_slab, bool last_tile) {

@@ -27,6 +27,11 @@ def test_a_sound_kernel_runs() -> None:
         np.testing.assert_array_equal(out, np.roll(FROM, -32))
 
 
+def test_products_of_a_warpgroup_are_there_only_after_the_wait() -> None:
+    assert (run("product", 0)[1] == 32).all()
+    assert np.isnan(run("product that is not waited for", 0)[1]).all()
+
+
 @pytest.mark.parametrize("name", ["no wait", "no barrier", "early reuse"])
 def test_shared_memory_that_is_read_at_the_wrong_time_gives_wrong_numbers(name: str) -> None:
     wrong = [not np.array_equal(run(name, seed)[1], np.roll(FROM, -32)) for seed in range(5)]
@@ -45,6 +50,9 @@ def test_shared_memory_that_is_read_at_the_wrong_time_gives_wrong_numbers(name: 
         ("odd copy", "between them"),
         ("copy outside", "outside shared memory"),
         ("odd fragment", "not a multiple of 16"),
+        ("product without a beginning", "before wgmma.fence"),
+        ("product without a fence", "without fence.proxy.async"),
+        ("product without a commit", "not committed"),
     ],
 )
 def test_a_fault_is_an_error_that_says_what(name: str, reason: str) -> None:

@@ -85,6 +85,8 @@ def test_arguments_that_do_not_fit_are_refused_with_a_reason(name: str, value: o
         change(name, value)(args)
         status = library().flmr_cuda_maxsim_forward(args)
         assert status < 0
+        if name != "scratch_bytes":
+            assert library().flmr_cuda_maxsim_scratch(args, 0) == status
         assert reason in library().flmr_cuda_error(status).decode()
     finally:
         memory.close()

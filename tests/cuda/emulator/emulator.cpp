@@ -45,16 +45,25 @@ struct Fiber {
   void* argument = nullptr;
   std::vector<std::vector<Copy>> groups;  // committed, the oldest first
   std::vector<Copy> copies;               // not yet committed
-  bool unfenced = false;                  // copies landed since the last fence for the asynchronous proxy
+  bool unfenced = false;                  // copies landed since the last fence for wgmma
+  bool begun = false;                     // wgmma may touch the sums
   bool started = false;
   jmp_buf jump;
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
 };
 
-struct Pending {  // a warp's products of wgmma that are not waited for
+// A product of a warp's share of a warpgroup that is not waited for.
+struct Product {
   Operation run;
   WarpgroupLane lanes[32];
+};
+
+// A warp's products under way, and its sums as they were before: until the wait, the kernel sees poison.
+struct Underway {
+  std::vector<Product> products;
+  size_t committed = 0;
+  unsigned char sums[32][256];
 };
 
 std::vector<std::unique_ptr<Fiber>> fibers;
@@ -65,7 +74,8 @@ sigjmp_buf rescue;
 std::string message;
 std::vector<int> ready;  // warps with lanes that can go on
 std::vector<int> arrived;
-std::vector<std::vector<Pending>> products;
+std::vector<Underway> underway;
+bool unfenced_at_barrier = false;  // copies passed a barrier without a fence for wgmma
 int at_barrier = 0, done = 0, num_threads = 0;
 unsigned char* shared = nullptr;
 size_t shared_bytes = 0, shared_capacity = 0;
@@ -74,6 +84,9 @@ int64_t conflicts = 0, fetches = 0;
 int capability = 90, processors = 3;
 size_t free_bytes = size_t(1) << 30;
 std::map<void*, std::pair<void*, size_t>> allocations;
+
+// What a block may ask for, by compute capability (CUDA programming guide, technical specifications).
+int shared_limit() { return (capability == 80 ? 163 : capability < 90 ? 99 : 227) << 10; }
 
 uint32_t draw(uint32_t below) {
   random_state = random_state * 6364136223846793005u + 1442695040888963407u;
@@ -112,14 +125,15 @@ void run_block() {
   const int warps = num_threads / 32;
   ready.clear();
   arrived.assign(warps, 0);
-  products.assign(warps, {});
+  underway.assign(warps, {});
+  unfenced_at_barrier = false;
   at_barrier = done = 0;
   std::memset(shared, kPoisonBefore, shared_capacity);
   for (int w = 0; w < warps; ++w) ready.push_back(w);
   for (int t = 0; t < num_threads; ++t) {
     fibers[t]->index = dim3(t, 0, 0);
     fibers[t]->state = kReady;
-    fibers[t]->unfenced = false;
+    fibers[t]->unfenced = fibers[t]->begun = false;
   }
   while (!ready.empty()) {
     const int at = draw(ready.size()), warp = ready[at], turn = draw(32);
@@ -205,8 +219,8 @@ void copy(void* to, const void* from, int bytes, int valid) {
 }
 
 int run(dim3 grid, int threads, size_t bytes, const std::function<void()>& body) {
-  if (threads < 1 || threads > 1024 || threads % 32 || bytes > 227 << 10 || grid.y > 65535 || grid.x == 0 ||
-      grid.y == 0) {
+  if (threads < 1 || threads > 1024 || threads % 32 || bytes > static_cast<size_t>(shared_limit()) || grid.y > 65535 ||
+      grid.x == 0 || grid.y == 0) {
     message = "a launch that no device takes";
     return cudaErrorLaunchFailure;
   }
@@ -273,6 +287,67 @@ float float_of_float8(uint8_t bits) {
   return bits >> 7 ? -value : value;
 }
 
+void warpgroup_issue(Operation product, WarpgroupLane& lane) {
+  if (!current->begun) fail("wgmma before wgmma.fence");
+  if (unfenced_at_barrier) fail("wgmma of copies that passed a barrier without fence.proxy.async");
+  struct Argument {
+    Operation product;
+    WarpgroupLane* lane;
+  } argument{product, &lane};
+  meet(
+      "wgmma",
+      [](void* const(&lanes)[32]) {
+        Underway& warp = underway[current->index.x / 32];
+        const WarpgroupLane& first = *static_cast<Argument*>(lanes[0])->lane;
+        Product product{static_cast<Argument*>(lanes[0])->product, {}};
+        for (int l = 0; l < 32; ++l) {
+          product.lanes[l] = *static_cast<Argument*>(lanes[l])->lane;
+          const WarpgroupLane& each = product.lanes[l];
+          if (each.queries != first.queries || each.documents != first.documents || each.add != first.add)
+            fail("lanes disagree about the operands of wgmma");
+          if (!warp.products.empty()) continue;
+          std::memcpy(warp.sums[l], each.sums, sizeof warp.sums[l]);
+          std::memset(each.sums, kPoisonUnderway, sizeof warp.sums[l]);
+        }
+        warp.products.push_back(product);
+      },
+      &argument);
+}
+
+void warpgroup_join(void* sums) {
+  current->begun = false;
+  meet(
+      "wgmma.wait_group",
+      [](void* const(&lanes)[32]) {
+        Underway& warp = underway[current->index.x / 32];
+        if (warp.products.empty()) return;
+        if (warp.committed < warp.products.size()) fail("wgmma is waited for that was not committed");
+        for (int l = 0; l < 32; ++l) std::memcpy(lanes[l], warp.sums[l], sizeof warp.sums[l]);
+        for (Product& product : warp.products) {
+          void* arguments[32];
+          for (int l = 0; l < 32; ++l) {
+            if (product.lanes[l].sums != lanes[l]) fail("wgmma is waited for with other sums");
+            arguments[l] = &product.lanes[l];
+          }
+          product.run(arguments);
+        }
+        warp.products.clear();
+        warp.committed = 0;
+      },
+      sums);
+}
+
+const unsigned char* warpgroup_bytes(uint64_t descriptor, int row, int byte) {
+  if (descriptor >> 62 != 1 || (descriptor >> 49 & 7) != 0) fail("wgmma of another layout than 128-byte swizzle");
+  const uint32_t start = (descriptor & 0x3fff) << 4, step = (descriptor >> 32 & 0x3fff) << 4;
+  uint32_t address = start + row / 8 * step + row % 8 * 128 + byte;
+  address ^= (address >> 7 & 7) << 4;
+  if (address < kSharedStart || address - kSharedStart >= shared_bytes) fail("wgmma outside shared memory");
+  return shared + (address - kSharedStart);
+}
+
+int warp_of_warpgroup() { return current->index.x / 32 % 4; }
+
 void check_pieces(const void* const (&addresses)[32]) {
   for (int first = 0; first < 32; first += 8) {
     unsigned banks = 0;
@@ -295,6 +370,7 @@ uint32_t shared_address(const void* pointer) {
 void barrier() {
   Fiber& fiber = *current;
   fiber.waits_for = "barrier";
+  unfenced_at_barrier |= fiber.unfenced;
   if (++at_barrier < num_threads) {
     fiber.state = kWaiting;
     suspend();
@@ -306,6 +382,13 @@ void barrier() {
   if (draw(2)) {  // the last to come is not always the first to go on
     suspend();
   }
+}
+
+void fence_copies() { current->unfenced = false; }
+void warpgroup_begin() { current->begun = true; }
+void warpgroup_commit() {
+  Underway& warp = underway[current->index.x / 32];
+  warp.committed = warp.products.size();
 }
 
 void copy_commit() {
@@ -393,9 +476,12 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) {
-  *value = name == cudaDevAttrMultiProcessorCount      ? processors
-           : name == cudaDevAttrComputeCapabilityMajor ? capability / 10
-                                                       : capability % 10;
+  switch (name) {
+    case cudaDevAttrMultiProcessorCount: *value = processors; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = shared_limit(); break;
+    case cudaDevAttrComputeCapabilityMajor: *value = capability / 10; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = capability % 10; break;
+  }
   return cudaSuccess;
 }
 const char* cudaGetErrorString(cudaError_t status) {

@@ -52,6 +52,7 @@ enum { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorLaunchFailure = 
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
   cudaDevAttrComputeCapabilityMajor,
   cudaDevAttrComputeCapabilityMinor
 };
@@ -215,16 +216,39 @@ void multiply_warp(void* const (&lanes)[32]) {
     }
 }
 
+// A lane's share of one product of a warpgroup, until it is waited for.
 struct WarpgroupLane {
   void* sums;
   uint64_t queries, documents;
   bool add;
 };
-void warpgroup_issue(Operation run, const WarpgroupLane& lane);
-const unsigned char* warpgroup_piece(uint64_t descriptor, int row, int byte);  // a byte of a swizzled operand
+void warpgroup_issue(Operation product, WarpgroupLane& lane);
+void warpgroup_join(void* sums);
+const unsigned char* warpgroup_bytes(uint64_t descriptor, int row, int byte);  // in shared memory, by the swizzle
+int warp_of_warpgroup();
 
+// c = a b or c += a b for the 16 rows of the warp that runs, by the layout that stands in warpgroup.h.
 template <class T>
-void warpgroup_warp(void* const (&lanes)[32]);
+void warpgroup_product(void* const (&lanes)[32]) {
+  using Sum = typename SumOf<T>::type;
+  const auto& first = *static_cast<WarpgroupLane*>(lanes[0]);
+  constexpr int kElements = 32 / sizeof(T), kColumns = 128;
+  Sum a[16][kElements], b[kColumns][kElements];
+  for (int k = 0; k < kElements; ++k) {
+    for (int row = 0; row < 16; ++row)
+      a[row][k] = decode(T{}, warpgroup_bytes(first.queries, warp_of_warpgroup() * 16 + row, k * sizeof(T)));
+    for (int column = 0; column < kColumns; ++column)
+      b[column][k] = decode(T{}, warpgroup_bytes(first.documents, column, k * sizeof(T)));
+  }
+  for (int l = 0; l < 32; ++l)
+    for (int i = 0; i < kColumns / 2; ++i) {
+      Sum& c = static_cast<Sum*>(static_cast<WarpgroupLane*>(lanes[l])->sums)[i];
+      typename Wide<Sum>::type sum = first.add ? c : 0;
+      const int row = l / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + l % 4 * 2 + i % 2;
+      for (int k = 0; k < kElements; ++k) sum += typename Wide<Sum>::type(a[row][k]) * b[column][k];
+      c = static_cast<Sum>(sum);
+    }
+}
 
 }  // namespace emulator
 
@@ -232,4 +256,19 @@ template <class T>
 void multiply_add(typename SumOf<T>::type (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   emulator::MultiplyLane<T> lane{c, {a[0], a[1], a[2], a[3]}, {b0, b1}};
   emulator::meet("mma", emulator::multiply_warp<T>, &lane);
+}
+
+// ---- warpgroup.h
+
+void fence_copies();
+void warpgroup_begin();
+void warpgroup_commit();
+template <class T>
+void warpgroup_multiply(typename SumOf<T>::type (&c)[16][4], uint64_t queries, uint64_t documents, bool add) {
+  emulator::WarpgroupLane lane{c, queries, documents, add};
+  emulator::warpgroup_issue(emulator::warpgroup_product<T>, lane);
+}
+template <class Sum>
+void warpgroup_wait(Sum (&c)[16][4]) {
+  emulator::warpgroup_join(c);
 }

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "device.h"
+#include "warpgroup.h"
 
 namespace {
 
@@ -49,9 +49,28 @@ void odd_fragment(const float*, float*) {
   load_matrices(out, shared_memory() + 8);
 }
 
+// A product of 64 rows of ones with 128 rows of ones, or one with a fault.
+enum WgmmaFault { kSound, kNoBegin, kNoFence, kNoCommit, kNoJoin };
+template <WgmmaFault fault>
+void product(const float*, float* to) {
+  auto* memory = reinterpret_cast<int32_t*>(shared_memory());
+  float sums[16][4];
+  for (int at = threadIdx.x; at < 6144; at += 128) memory[at] = 0x38383838;  // e4m3: 1
+  copy_async<4>(memory + threadIdx.x, memory + 6000, 4);
+  copy_commit();
+  copy_wait<0>();
+  if (fault != kNoFence) fence_copies();
+  barrier();
+  if (fault != kNoBegin) warpgroup_begin();
+  warpgroup_multiply<Float8>(sums, descriptor_of(memory), descriptor_of(memory + 2048), false);
+  if (fault != kNoCommit) warpgroup_commit();
+  if (fault != kNoJoin) warpgroup_wait(sums);
+  if (threadIdx.x < 64) to[threadIdx.x] = sums[threadIdx.x % 16][3];
+}
+
 }  // namespace
 
-// Runs one on 64 threads with 1,024 bytes of shared memory; from and to hold 64 floats.
+// Runs one on 64 threads with 1,024 bytes of shared memory, products on 128 with 24 KB; from and to hold 64 floats.
 extern "C" int emulator_fault(const char* name, const float* from, float* to) {
   static const std::map<std::string, void (*)(const float*, float*)> kernels{
       {"none", neighbours<kNone>},
@@ -67,6 +86,12 @@ extern "C" int emulator_fault(const char* name, const float* from, float* to) {
       {"copy outside", copy_outside},
       {"copies left", copies_left},
       {"odd fragment", odd_fragment},
+      {"product", product<kSound>},
+      {"product without a beginning", product<kNoBegin>},
+      {"product without a fence", product<kNoFence>},
+      {"product without a commit", product<kNoCommit>},
+      {"product that is not waited for", product<kNoJoin>},
   };
-  return launch(kernels.at(name), dim3(1), 64, 1024, nullptr, from, to);
+  const bool products = std::string(name).rfind("product", 0) == 0;
+  return launch(kernels.at(name), dim3(1), products ? 128 : 64, products ? 24 << 10 : 1024, nullptr, from, to);
 }
