@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install -q
 NATIVE := setup.py CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: setup demo test test-slow check format lint types bench clean soak fuzz asan tsan neon
+.PHONY: setup demo test test-slow test-gpu check format lint types bench bench-gpu clean soak fuzz asan tsan neon
 
 setup: $(STAMP)
 
@@ -40,6 +40,17 @@ check: lint types test
 
 bench: setup
 	$(BIN)/python -m benchmarks.bench_ops
+
+# On a machine with an NVIDIA card, in the environment that holds torch with CUDA: .venv has the processor's build of it.
+GPU_PYTHON ?= python3
+CARD_TESTS := tests/ops/test_cuda.py tests/ops/test_maxsim_torch.py tests/ops/test_assign_torch.py \
+	tests/ops/test_resident.py tests/index/test_searcher.py tests/index/test_kmeans.py
+test-gpu:
+	$(GPU_PYTHON) -m benchmarks.gpu --only checks,sanitizer
+	$(GPU_PYTHON) -m pytest $(CARD_TESTS)
+
+bench-gpu:
+	$(GPU_PYTHON) -m benchmarks.gpu
 
 # The long runs behind docs/reliability.md; one of them alone: make soak-kills.
 SOAK := kills damage operations readers

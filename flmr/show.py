@@ -45,7 +45,8 @@ def warn(message: str) -> None:
 
 def skipped(lines: Iterable[object], unreadable: Mapping[str, str], what: str) -> None:
     """Warn of what was left out: the first few by number or name with their reasons, and the count of all."""
-    reasons = [*map(str, lines), *(f"{what} {name!r}: {reason}" for name, reason in unreadable.items())]
+    named = ((f"{what} {name!r}: ", reason) for name, reason in unreadable.items())  # an encoder names it itself
+    reasons = [*map(str, lines), *(name + reason.removeprefix(name) for name, reason in named)]
     for reason in reasons[:5]:
         warn(reason)
     if len(reasons) > 5:

@@ -1,126 +1,150 @@
-// All queries against all documents, ragged, forward only.  One block of threads makes one score: it walks the query in
-// tiles of 32 rows and the document in tiles of 64, keeps each query row's maximum in registers, and adds the maxima in
-// a fixed order.  The same on any device and for any other items in the call.
+// MaxSim forward as the C interface offers it: checks arguments, cuts them into launches that fit the scratch, and adds
+// the tiles of long queries.  Knows sizes and the order of sums; nothing of how dot products are made.
 
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
+#include "maxsim.h"
 
-#include <cstdint>
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#include <limits>
 
 namespace {
 
-constexpr int kQueryRows = 32, kDocumentRows = 64, kDepth = 16;
-// 8 x 16 threads, each with 4 x 4 dot products in registers: 8 loads from shared memory feed 16 multiply-adds.
-constexpr int kThreadsX = 16, kThreadsY = 8;
-
-__device__ float as_float(float value) { return value; }
-__device__ float as_float(__half value) { return __half2float(value); }
-
-// Rows first .. first+count of `rows`, dimensions from .. from+kDepth, transposed; zeros beyond either end.
-template <class T, int count>
-__device__ void fill(float (&tile)[kDepth][count], const T* rows, int64_t first, int64_t end, int64_t from, int64_t dim) {
-  for (int i = threadIdx.y * kThreadsX + threadIdx.x; i < count * kDepth; i += kThreadsX * kThreadsY) {
-    const int row = i / kDepth, d = i % kDepth;
-    const bool inside = first + row < end && from + d < dim;
-    tile[d][row] = inside ? as_float(rows[(first + row) * dim + from + d]) : 0.0f;
-  }
-}
-
-template <class Q, class D>
-__global__ void maxsim(const Q* queries, const int64_t* query_offsets, int64_t num_queries, const D* documents,
-                       const int64_t* document_offsets, int64_t num_documents, int64_t dim, float* scores) {
-  __shared__ float query_tile[kDepth][kQueryRows];
-  __shared__ float document_tile[kDepth][kDocumentRows];
-  __shared__ float sums[kThreadsY];
-  const int64_t document = blockIdx.x;
-  const int64_t begin = document_offsets[document], end = document_offsets[document + 1];
-  for (int64_t query = blockIdx.y; query < num_queries; query += gridDim.y) {
-    const int64_t query_begin = query_offsets[query], query_end = query_offsets[query + 1];
+// A query of several tiles: their sums, in order.
+__global__ void add_tiles(const __grid_constant__ Job job, const float* parts, float* scores) {
+  const int64_t width = job.last - job.first, all = job.queries.items * width;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < all; i += int64_t(gridDim.x) * blockDim.x) {
+    const int64_t query = i / width, column = i % width;
+    const int64_t tiles = tiles_of(job, bounds_of(job.queries, query));
     float total = 0.0f;
-    for (int64_t q = query_begin; q < query_end; q += kQueryRows) {
-      float best[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-      for (int64_t d = begin; d < end; d += kDocumentRows) {
-        float dots[4][4] = {};
-        for (int64_t from = 0; from < dim; from += kDepth) {
-          __syncthreads();
-          fill(query_tile, queries, q, query_end, from, dim);
-          fill(document_tile, documents, d, end, from, dim);
-          __syncthreads();
-          for (int k = 0; k < kDepth; ++k)
-            for (int i = 0; i < 4; ++i)
-              for (int j = 0; j < 4; ++j)
-                dots[i][j] += query_tile[k][threadIdx.y * 4 + i] * document_tile[k][threadIdx.x + j * kThreadsX];
-        }
-        for (int j = 0; j < 4; ++j)
-          if (d + threadIdx.x + j * kThreadsX < end)
-            for (int i = 0; i < 4; ++i) best[i] = fmaxf(best[i], dots[i][j]);
-      }
-      for (int i = 0; i < 4; ++i) {
-        for (int step = kThreadsX / 2; step; step /= 2)
-          best[i] = fmaxf(best[i], __shfl_xor_sync(0xffffffffu, best[i], step, kThreadsX));
-        if (q + threadIdx.y * 4 + i < query_end) total += best[i];
-      }
-    }
-    if (threadIdx.x == 0) sums[threadIdx.y] = total;
-    __syncthreads();
-    if (threadIdx.x == 0 && threadIdx.y == 0) {
-      float score = 0.0f;
-      for (int y = 0; y < kThreadsY; ++y) score += sums[y];
-      scores[query * num_documents + document] = begin < end ? score : -INFINITY;
-    }
-    __syncthreads();
+    for (int64_t tile = 0; tile < tiles; ++tile) total += parts[(query * job.tiles_per_query + tile) * width + column];
+    scores[query * job.columns + job.first + column] = total;
   }
 }
 
-// Memory of the device that is freed on every way out.
-class DeviceArray {
- public:
-  ~DeviceArray() { cudaFree(data_); }
-  cudaError_t allocate(size_t bytes) { return cudaMalloc(&data_, bytes ? bytes : 1); }
-  cudaError_t copy_in(const void* host, size_t bytes) {
-    const cudaError_t status = allocate(bytes);
-    return status == cudaSuccess ? cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice) : status;
-  }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
- private:
-  void* data_ = nullptr;
-};
+Job job_of(const FlmrMaxsim& args) { return job_of(args.queries, args.documents, args.per_query); }
 
 }  // namespace
 
-// All pointers are the host's.  query_half and document_half: 1 for float16, 0 for float32.  Offsets must be sound.
-// Returns a cudaError_t.
-EXPORT int flmr_cuda_maxsim(const void* queries, int query_half, const int64_t* query_offsets, int64_t num_queries,
-                            const void* documents, int document_half, const int64_t* document_offsets,
-                            int64_t num_documents, int64_t dim, float* scores) {
-  if (num_queries == 0 || num_documents == 0) return cudaSuccess;
-  DeviceArray q, q_offsets, d, d_offsets, out;
-  const size_t score_bytes = sizeof(float) * num_queries * num_documents;
-  const size_t q_bytes = query_offsets[num_queries] * dim * (query_half ? 2 : 4);
-  const size_t d_bytes = document_offsets[num_documents] * dim * (document_half ? 2 : 4);
-  cudaError_t status = q.copy_in(queries, q_bytes);
-  if (status == cudaSuccess) status = d.copy_in(documents, d_bytes);
-  if (status == cudaSuccess) status = q_offsets.copy_in(query_offsets, sizeof(int64_t) * (num_queries + 1));
-  if (status == cudaSuccess) status = d_offsets.copy_in(document_offsets, sizeof(int64_t) * (num_documents + 1));
-  if (status == cudaSuccess) status = out.allocate(score_bytes);
-  if (status != cudaSuccess) return status;
+int element_bytes(int type) {
+  switch (type) {
+    case FLMR_FLOAT32: return 4;
+    case FLMR_FLOAT16:
+    case FLMR_BFLOAT16: return 2;
+    case FLMR_INT8:
+    case FLMR_FLOAT8_E4M3: return 1;
+    default: return 0;
+  }
+}
 
-  const dim3 grid(static_cast<unsigned>(num_documents), static_cast<unsigned>(num_queries < 65535 ? num_queries : 65535));
-  const dim3 block(kThreadsX, kThreadsY);
-  const auto launch = [&](auto* query_rows, auto* document_rows) {
-    maxsim<<<grid, block>>>(query_rows, q_offsets.as<int64_t>(), num_queries, document_rows, d_offsets.as<int64_t>(),
-                            num_documents, dim, out.as<float>());
-  };
-  if (query_half && document_half) launch(q.as<__half>(), d.as<__half>());
-  else if (query_half) launch(q.as<__half>(), d.as<float>());
-  else if (document_half) launch(q.as<float>(), d.as<__half>());
-  else launch(q.as<float>(), d.as<float>());
-  status = cudaGetLastError();
-  return status == cudaSuccess ? cudaMemcpy(scores, out.as<float>(), score_bytes, cudaMemcpyDeviceToHost) : status;
+int refuse_items(const FlmrItems& items) {
+  if (element_bytes(items.type) == 0) return FLMR_REFUSED_TYPES;
+  if (items.count < 0 || items.items < 0 || items.longest < 0 || items.dim < 1 || items.dim > kMostDim)
+    return FLMR_REFUSED_SIZES;
+  if (items.longest > std::numeric_limits<int32_t>::max() - kTileRows) return FLMR_REFUSED_SIZES;
+  if (items.count > 0 && (!items.rows || items.stride < items.dim)) return FLMR_REFUSED_SIZES;
+  if (!items.begins != !items.ends) return FLMR_REFUSED_SIZES;
+  return 0;
+}
+
+int refuse_maxsim(const FlmrMaxsim& args) {
+  const FlmrItems &queries = args.queries, &documents = args.documents;
+  for (const FlmrItems* side : {&queries, &documents})
+    if (const int refused = refuse_items(*side)) return refused;
+  if (queries.type != documents.type || queries.dim != documents.dim) return FLMR_REFUSED_TYPES;
+  if (args.per_query < 0) return FLMR_REFUSED_SIZES;
+  if (args.per_query > 0 && documents.items != queries.items * args.per_query) return FLMR_REFUSED_PAIRS;
+  const int64_t longest = std::numeric_limits<int16_t>::max();
+  if (args.winners && args.winner_bytes != 4 && (args.winner_bytes != 2 || documents.longest > longest))
+    return FLMR_REFUSED_WINNERS;
+  return 0;
+}
+
+Side side_of(const FlmrItems& items) {
+  const int64_t step = items.stride * element_bytes(items.type);
+  const uint64_t bits = reinterpret_cast<uintptr_t>(items.rows) | static_cast<uint64_t>(step);
+  const int width = bits % 16 == 0 ? 16 : bits % 8 == 0 ? 8 : bits % 4 == 0 ? 4 : 1;
+  return {static_cast<const unsigned char*>(items.rows),
+          items.count,
+          step,
+          items.begins,
+          items.ends,
+          items.mask,
+          items.scales,
+          items.items,
+          items.longest,
+          width};
+}
+
+Job job_of(const FlmrItems& queries, const FlmrItems& documents, int64_t per_query) {
+  Job job{};
+  job.queries = side_of(queries);
+  job.documents = side_of(documents);
+  job.row_bytes = static_cast<int>(queries.dim * element_bytes(queries.type));
+  job.slabs = static_cast<int>(ceiling(job.row_bytes, kSlabBytes));
+  job.resident = job.slabs <= kMostResidentSlabs;
+  job.per_query = per_query;
+  job.columns = per_query ? per_query : documents.items;
+  const int64_t longest = most(queries.longest, 1);
+  // 128 query rows need up to 125 KB of shared memory; cards with less take them as two tiles.
+  const int widest = shared_memory_limit() < 128 << 10 ? 64 : 128;
+  job.tile_rows = longest <= 32 ? 32 : longest <= 64 ? 64 : widest;
+  job.tiles_per_query = ceiling(longest, job.tile_rows);
+  job.slot = least(longest, job.tile_rows);
+  // Queries with documents of their own share no tile.
+  job.queries_per_tile = per_query || job.tiles_per_query > 1 ? 1 : job.tile_rows / job.slot;
+  return job;
+}
+
+int64_t tiles_of(const Job& job) { return ceiling(job.queries.items, job.queries_per_tile) * job.tiles_per_query; }
+
+cudaError_t run_forward(Job job, int type, void* stream) {
+  const int64_t tiles = tiles_of(job), columns = job.last - job.first;
+  if (tiles == 0 || columns == 0) return cudaSuccess;
+  // Some four blocks for each that runs at a time: ragged documents even out, and a query tile is seldom read again.
+  const int64_t blocks = int64_t(multiprocessors()) * 4 * 4;
+  job.columns_per_block = most(ceiling(columns, most(blocks / tiles, 1)), ceiling(columns, 65535));
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(ceiling(columns, job.columns_per_block)));
+  if (job.tile_rows == kWgmmaRows && type != FLMR_FLOAT32 && uses_wgmma())
+    return launch_maxsim_wgmma(job, type, grid, stream);
+  return launch_maxsim_mma(job, type, grid, stream);
+}
+
+extern "C" int64_t flmr_cuda_maxsim_scratch(const FlmrMaxsim* args, int64_t limit_bytes) {
+  if (const int refused = refuse_maxsim(*args)) return refused;
+  const Job job = job_of(*args);
+  if (job.tiles_per_query == 1) return 0;
+  const int64_t column_bytes = tiles_of(job) * static_cast<int64_t>(sizeof(float));
+  return most(least(job.columns, limit_bytes / most(column_bytes, 1)), 1) * column_bytes;
+}
+
+extern "C" int flmr_cuda_maxsim_forward(const FlmrMaxsim* args) {
+  if (const int refused = refuse_maxsim(*args)) return refused;
+  if (const int refused = refuse_device(args->queries.type)) return refused;
+  Job job = job_of(*args);
+  job.winners = args->winners;
+  job.winner_bytes = args->winner_bytes;
+  if (job.tiles_per_query == 1) {
+    job.sums = args->scores;
+    job.sums_stride = job.columns;
+    job.last = job.columns;
+    return run_forward(job, args->queries.type, args->stream);
+  }
+  const int64_t column_bytes = tiles_of(job) * static_cast<int64_t>(sizeof(float));
+  const int64_t at_once = column_bytes ? args->scratch_bytes / column_bytes : job.columns;
+  if (job.columns && (at_once < 1 || (column_bytes && !args->scratch))) return FLMR_REFUSED_SCRATCH;
+  job.sums = static_cast<float*>(args->scratch);
+  for (job.first = 0; job.first < job.columns; job.first = job.last) {
+    job.last = least(job.first + at_once, job.columns);
+    job.sums_stride = job.last - job.first;
+    cudaError_t status = run_forward(job, args->queries.type, args->stream);
+    const int64_t scores = job.queries.items * job.sums_stride;
+    if (status == cudaSuccess && scores) {
+      const dim3 grid(static_cast<unsigned>(least(ceiling(scores, 256), 65536)));
+      status = launch(add_tiles, grid, 256, 0, args->stream, job, static_cast<const float*>(job.sums), args->scores);
+    }
+    if (status != cudaSuccess) return status;
+  }
+  return cudaSuccess;
 }

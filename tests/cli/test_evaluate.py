@@ -31,7 +31,13 @@ def test_evaluate_prints_tables_and_appends_result_rows(
         out = ("-k", "1,2", "--out", tmp_path / "rows.jsonl")
         assert flmr("evaluate", kb / "index", "--queries", kb / "questions.jsonl", *out, *extra) == 0
     out, err = capsys.readouterr()
-    assert "strict recall" in out and "pseudo recall" in out and "chance" in out and "cut.png" in err
+    assert (
+        "strict recall" in out
+        and "pseudo recall" in out
+        and "chance" in out
+        and err.count("query 'q3': ") == 1
+        and "cut.png" in err
+    )
     rows = read_jsonl(tmp_path / "rows.jsonl")
     assert [row["drop_image"] for row in rows] == [False, True] and rows[0]["num_queries"] == 3
 

@@ -159,6 +159,43 @@ def test_features_that_cannot_be_used_are_refused(tiny_parts: Any) -> None:
             model.query(**inputs, **arguments)
 
 
+def test_what_is_no_prepared_tensor_is_refused(tiny_parts: Any) -> None:
+    parts = tiny_parts()
+    model, inputs = parts[0], _inputs(parts, "name: a", "name: b")
+    ids = inputs["input_ids"]
+    refused: dict[str, dict[str, Any]] = {
+        "as tensors, not as list: make them with": {**inputs, "pixel_values": list(_pixels(2))},
+        "as tensors, not as str": {"input_ids": "name: a"},
+        r"pixel values are torch\.uint8, colours as they are stored": {
+            **inputs, "pixel_values": (_pixels(2) * 255).to(torch.uint8)
+        },
+        r"input ids are torch\.float32; give whole numbers": {**inputs, "input_ids": ids.float()},
+    }  # fmt: skip
+    for message, arguments in refused.items():
+        with pytest.raises(InvalidInput, match=message):
+            model.query(**arguments)
+    with pytest.raises(InvalidInput, match="not as list"):
+        model.doc(ids.tolist(), inputs["attention_mask"].tolist())
+
+
+def test_texts_and_pictures_of_other_numbers_are_refused_on_both_sides(tiny_parts: Any) -> None:
+    parts = tiny_parts(context_concat_output_from_vision_encoder=True)
+    inputs = _inputs(parts, "name: a", "name: b")
+    for side in (parts[0].query, parts[0].doc):
+        with pytest.raises(
+            InvalidInput, match=r"^inputs have batches of \[1, 2\]; give input_ids, pixel_values or .*$"
+        ):
+            side(**inputs, pixel_values=_pixels(1))
+
+
+def test_tokenizers_whose_folders_changed_places_are_refused(tiny_folder: Path) -> None:
+    (tiny_folder / "query_tokenizer").rename(tiny_folder / "other")
+    (tiny_folder / "context_tokenizer").rename(tiny_folder / "query_tokenizer")
+    (tiny_folder / "other").rename(tiny_folder / "context_tokenizer")
+    with pytest.raises(CheckpointError, match="holds a FLMRContextEncoderTokenizer; the two tokenizers' folders have"):
+        FLMRModelForRetrieval.from_pretrained(tiny_folder)
+
+
 def test_neither_text_nor_image_is_refused(tiny_parts: Any) -> None:
     with pytest.raises(InvalidInput, match="neither text nor image"):
         tiny_parts()[0].query()

@@ -14,7 +14,7 @@ import torch
 from flmr.errors import CheckpointError, InvalidInput
 from flmr.model.flmr.checkpoint import BareModel, load_weights, save_weights
 from flmr.model.flmr.config import FLMRConfig, load_config, save_config
-from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer
+from flmr.model.flmr.tokenizers import FLMRContextEncoderTokenizer, FLMRQueryEncoderTokenizer, read_json
 from flmr.model.hub import UPLOAD_ARGUMENTS, checkpoint_folder, upload
 
 _TOKENIZERS: dict[str, Any] = {
@@ -99,6 +99,9 @@ def _tokenizer(folder: Path, given: Any, config: FLMRConfig) -> Any:
     if given is not None and not isinstance(given, kind):
         raise InvalidInput(f"{folder.name} must be a flmr.{kind.__name__}, not {type(given).__name__}")
     own = kind.from_pretrained(folder) if folder.is_dir() else None
+    stored = read_json(folder / "tokenizer_config.json").get("tokenizer_class")
+    if stored in {other.__name__ for other in _TOKENIZERS.values()} - {kind.__name__}:
+        raise CheckpointError(f"{str(folder)!r} holds a {stored}; the two tokenizers' folders have changed places")
     tokenizer = own if given is None else given
     if tokenizer is None:
         return None

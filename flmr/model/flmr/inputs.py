@@ -21,7 +21,13 @@ Flags: TypeAlias = "bool | Sequence[bool] | torch.Tensor | None"
 
 
 def batch_size(*inputs: torch.Tensor | None) -> int:
-    """B of the inputs that are given.  Raises InvalidInput where there is none or they disagree."""
+    """B of the inputs that are given.  Raises InvalidInput where there is none, they disagree, or one is no tensor."""
+    for value in inputs:
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise InvalidInput(
+                f"texts and images are given as tensors, not as {type(value).__name__}: make them with the model's "
+                "tokenizer and an image processor"
+            )
     sizes = {len(tensor) for tensor in inputs if tensor is not None}
     if len(sizes) != 1:
         found = f"inputs have batches of {sorted(sizes)}" if sizes else "neither text nor image was given"

@@ -50,6 +50,8 @@ class TextTower(nn.Module):
                 f"input ids {tuple(input_ids_BL.shape)} and attention mask {tuple(attention_mask_BL.shape)} must both "
                 "have shape (B, L)"
             )
+        if input_ids_BL.dtype not in (torch.int64, torch.int32):
+            raise InvalidInput(f"input ids are {input_ids_BL.dtype}; give whole numbers, as the tokenizer returns them")
         if input_ids_BL.shape[1] > self.max_length:
             raise InvalidInput(
                 f"{input_ids_BL.shape[1]} tokens given, the text tower takes {self.max_length}; truncate"

@@ -137,3 +137,8 @@ def _check_pixels(pixels_B3SS: torch.Tensor, size: int) -> None:
             f"pixel values have shape {tuple(pixels_B3SS.shape)}; this vision tower takes (B, 3, {size}, {size}), "
             "see flmr.model.image_processor.preprocess"
         )
+    if not pixels_B3SS.is_floating_point():
+        raise InvalidInput(
+            f"pixel values are {pixels_B3SS.dtype}, colours as they are stored; a vision tower takes them scaled and "
+            "normalised, see flmr.model.image_processor.preprocess"
+        )

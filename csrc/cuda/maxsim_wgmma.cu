@@ -1,0 +1,80 @@
+// MaxSim forward with warpgroup-level matrix products, which a Hopper GPU needs for its full matrix rate.  Compiled for
+// sm_90a alone and used only where asked (flmr_cuda_set_path): it has not run on a device.  Knows how a slab is
+// multiplied; streaming and maxima stand in stream.h and best.h.
+
+#include "best.h"
+#include "maxsim.h"
+#include "warpgroup.h"
+
+namespace {
+
+constexpr int kRows = kWgmmaRows;
+constexpr int kThreads = kRows / kWarpgroupRows * 128;  // a warpgroup takes 64 query rows and all columns of a tile
+
+template <class T, bool winners>
+__global__ void __launch_bounds__(kThreads, 2) maxsim_wgmma(const __grid_constant__ Job job) {
+  Stream<kRows, 1, kThreads> stream(job, shared_memory());
+  if (stream.nothing()) return;
+  auto& small = stream.small;
+  const int warp = threadIdx.x / 32, first_query_row = warp * 16;
+
+  typename SumOf<T>::type sums[1][kWarpgroupColumns / 8][4];
+  Best<1> best;
+  best.reset();
+  bool counted = false;
+  int buffer = 0;
+  for (int early = kStages - 1, sent = 0, stage = 0;;) {
+    if (early == 0) {
+      copy_wait<kStages - 2>();
+      fence_copies();
+      barrier();
+    }
+    stream.send(sent);  // where the slab was that was multiplied before the barrier
+    copy_commit();
+    sent = sent + 1 == kStages ? 0 : sent + 1;
+    if (early > 0) {
+      --early;
+      stream.settle();
+      continue;
+    }
+    const SlabInfo& info = small.info[stage];
+    if (info.rows < 0) break;
+    const uint64_t queries = descriptor_of(stream.query(stage, info.slab) + warp / 4 * kWarpgroupRows * kSlabBytes);
+    const uint64_t documents = descriptor_of(stream.tile(stage));
+    warpgroup_begin();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      warpgroup_multiply<T>(sums[0], queries + k * 2, documents + k * 2, info.slab > 0 || k > 0);
+    warpgroup_commit();
+    warpgroup_wait(sums[0]);
+    if (info.last_slab) {
+      fold<winners>(best, sums, [](int j) { return j * 8; }, job, small, stage, first_query_row);
+      for (int w = 0; w < kTileRows / 32; ++w) counted |= info.counts[w] != 0;
+      if (info.last_tile) {
+        finish<winners, kRows, 1, kThreads>(best, job, small, buffer, first_query_row, 0, stream.first_query,
+                                            info.column, counted);
+        best.reset();
+        counted = false;
+        buffer ^= 1;
+      }
+    }
+    stream.settle();
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
+  copy_wait<0>();
+}
+
+template <class T>
+cudaError_t launch_type(const Job& job, dim3 grid, void* stream) {
+  const auto kernel = job.winners ? maxsim_wgmma<T, true> : maxsim_wgmma<T, false>;
+  return launch(kernel, grid, kThreads, Stream<kRows, 1, kThreads>::shared_bytes(job), stream, job);
+}
+
+}  // namespace
+
+cudaError_t launch_maxsim_wgmma(const Job& job, int type, dim3 grid, void* stream) {
+  if (type == FLMR_FLOAT16) return launch_type<Half>(job, grid, stream);
+  if (type == FLMR_BFLOAT16) return launch_type<BFloat>(job, grid, stream);
+  if (type == FLMR_INT8) return launch_type<int8_t>(job, grid, stream);
+  return launch_type<Float8>(job, grid, stream);
+}
