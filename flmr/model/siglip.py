@@ -93,10 +93,11 @@ def load_siglip(folder: Path) -> Siglip:
     fields = read_json(folder / "config.json")
     model = build_towers(SiglipConfig, SiglipModel, fields, hf_tensors(folder), _framing(folder, fields), folder)
     text, vision = model.config.text_config, model.config.vision_config
-    if not vision.vision_use_head or text.projection_size != vision.hidden_size:
+    width = getattr(text, "projection_size", text.hidden_size)  # both are not of every version of transformers
+    if not getattr(vision, "vision_use_head", True) or width != vision.hidden_size:
         raise CheckpointError(
-            f"{str(folder)!r}: texts and pictures do not end in one space (vision_use_head {vision.vision_use_head}, "
-            f"widths {text.projection_size} and {vision.hidden_size}); take a whole SiglipModel"
+            f"{str(folder)!r}: texts and pictures do not end in one space (widths {width} and {vision.hidden_size}, the"
+            " second with a head of its own); take a whole SiglipModel"
         )
     return Siglip(model, _tokenizer(folder, text), _framing(folder, fields))
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from flmr.errors import CheckpointError, InvalidInput
-from flmr.model.flmr import FLMRConfig, FLMRModelForRetrieval, FLMRQueryEncoderTokenizer
+from flmr.model.flmr import FLMRConfig, FLMRModelForRetrieval, FLMRQueryEncoderTokenizer, save_checkpoint
 
 
 def _inputs(parts: Any, *texts: str) -> dict[str, torch.Tensor]:
@@ -194,6 +194,18 @@ def test_tokenizers_whose_folders_changed_places_are_refused(tiny_folder: Path) 
     (tiny_folder / "other").rename(tiny_folder / "context_tokenizer")
     with pytest.raises(CheckpointError, match="holds a FLMRContextEncoderTokenizer; the two tokenizers' folders have"):
         FLMRModelForRetrieval.from_pretrained(tiny_folder)
+
+
+def test_one_text_tower_takes_two_tokenizers_of_the_same_words_only(tiny_folder: Path, tiny_parts: Any) -> None:
+    words = tiny_folder / "query_tokenizer" / "vocab.txt"
+    words.write_text("\n".join(words.read_text().splitlines()[:-2]) + "\n")
+    with pytest.raises(
+        CheckpointError, match=r"context_tokenizer others, \d+, but one text tower reads both; take both"
+    ):
+        FLMRModelForRetrieval.from_pretrained(tiny_folder)
+    save_checkpoint(tiny_folder, *tiny_parts(separate_query_and_context_text_encoder=True))
+    words.write_text("\n".join(words.read_text().splitlines()[:-2]) + "\n")
+    FLMRModelForRetrieval.from_pretrained(tiny_folder)  # two towers may have learned other words
 
 
 def test_neither_text_nor_image_is_refused(tiny_parts: Any) -> None:

@@ -201,6 +201,15 @@ def test_a_spoiled_folder_ends_in_one_line(folder: Path, spoil: Any, said: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_towers_that_do_not_end_in_one_space_are_refused(folder: Path) -> None:
+    save_towers(folder, len(WORDS), 0, hidden_size=24)
+    with pytest.raises(CheckpointError, match=r"do not end in one space \(widths 16 and 24"):
+        load_encoder(folder)
+    save_towers(folder, len(WORDS), 0, vision_use_head=False)
+    with pytest.raises(CheckpointError, match="do not end in one space"):
+        load_encoder(folder)
+
+
 def test_a_tokenizer_of_more_words_than_the_tower_is_refused(folder: Path, tmp_path: Path) -> None:
     save_towers(tmp_path / "other", len(WORDS) - 3, 0)
     for path in (tmp_path / "other").iterdir():

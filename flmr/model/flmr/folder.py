@@ -41,6 +41,12 @@ def load_model(kind: Any, name_or_path: str | Path, **kwargs: Any) -> Any:
     folder = checkpoint_folder(name_or_path, **hub) / (kwargs.pop("subfolder", None) or "")
     config = load_config(folder, kwargs.pop("config", None))
     tokenizers = {name: _tokenizer(folder / name, kwargs.pop(name, None), config) for name in _TOKENIZERS}
+    words = [tokenizer.word_pieces() for tokenizer in tokenizers.values() if tokenizer is not None]
+    if not config.separate_query_and_context_text_encoder and words and words[0] != words[-1]:
+        raise CheckpointError(
+            f"query_tokenizer has {len(words[0])} word pieces and context_tokenizer others, {len(words[-1])}, but one "
+            "text tower reads both; take both from the same checkpoint"
+        )
     dtype, torch_dtype = kwargs.pop("dtype", None), kwargs.pop("torch_dtype", None)
     asked = _dtype(dtype or torch_dtype)
     device = _device(kwargs.pop("device_map", None))
