@@ -90,8 +90,8 @@ def _layout(folder: Path) -> str:
         model_type, architectures = config.get("model_type"), config.get("architectures")
     except (OSError, ValueError, AttributeError) as error:
         return f"a config.json that cannot be read ({error})"
-    if model_type == "clip" and "open_clip_config.json" in names:  # a repository of both: whose weights are there?
-        return "clip" if any(name.startswith(("model", "pytorch_model")) for name in names) else "open_clip"
+    if model_type in ("clip", "siglip") and "open_clip_config.json" in names:  # of both: whose weights are there?
+        return str(model_type) if any(name.startswith(("model", "pytorch_model")) for name in names) else "open_clip"
     if model_type in ("flmr", "clip", "siglip"):
         return str(model_type)
     if "artifact.metadata" in names or "HF_ColBERT" in (architectures or ()):

@@ -201,6 +201,15 @@ def test_a_spoiled_folder_ends_in_one_line(folder: Path, spoil: Any, said: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_of_two_layouts_is_read_by_the_weights_that_are_there(checkpoint: Path, folder: Path) -> None:
+    config = {"model_cfg": {"embed_dim": 16, "init_logit_bias": -10, "vision_cfg": {"timm_model_name": "vit"}}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    assert load_encoder(folder).fingerprint == load_encoder(checkpoint).fingerprint
+    (folder / "model.safetensors").rename(folder / "open_clip_model.safetensors")
+    with pytest.raises(CheckpointError, match="is of SigLIP; take its checkpoint in transformers' layout"):
+        load_encoder(folder)
+
+
 def test_towers_that_do_not_end_in_one_space_are_refused(folder: Path) -> None:
     save_towers(folder, len(WORDS), 0, hidden_size=24)
     with pytest.raises(CheckpointError, match=r"do not end in one space \(widths 16 and 24"):
