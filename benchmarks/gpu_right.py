@@ -119,7 +119,7 @@ def right_multivectors(queries: MultiVectors, documents: MultiVectors, device: t
         items = [
             cuda.Items.ragged(
                 torch.from_numpy(of.vectors).to(device),
-                torch.from_numpy(of.offsets).to(device),
+                *(torch.from_numpy(edges).to(device) for edges in (of.offsets[:-1], of.offsets[1:])),
                 int(of.lengths.max(initial=0)),
             )
             for of in (queries, documents)

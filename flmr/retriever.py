@@ -25,6 +25,7 @@ from flmr.index.manifest import holds_index
 from flmr.index.sample import SAMPLE_QUERIES, spread
 from flmr.index.settings import SCAN_VECTORS
 from flmr.journal import Journal, journal_folder
+from flmr.ops.arrays import Device
 from flmr.progress import reporting
 from flmr.recipe import to_table
 from flmr.records import Explanation, Hit, MultiVectors, Passage, Query, Question
@@ -71,6 +72,7 @@ class Retriever:
         keep_vectors: bool = False,
         pool: int = 1,
         seed: int = 0,
+        device: Device = "cpu",
         sample_queries: Sequence[Query | str] | None = None,
         image_folder: str | Path | None = None,
         overwrite: bool = False,
@@ -85,7 +87,7 @@ class Retriever:
         Encoded batches are kept in `PATH.encoding` until the index stands, and a build that was interrupted is taken up
         there: the index is the same as that of an uninterrupted one.  resume=True also opens an index that stands
         already, and refuses to start again where another encoder or batch size was at work.
-        nbits, keep_vectors, pool, seed: how rows are stored, see `Index.create`.
+        nbits, keep_vectors, pool, seed, device: how rows are stored, see `Index.create`.
         sample_queries: 16 or more queries as they will be asked, from which the index learns how little a search has to
         look at, see `calibrate`.  None: the first words of passages stand in for them, where the index is not so small
         that a search looks at everything, and where the encoder takes queries without an image.
@@ -123,6 +125,7 @@ class Retriever:
                     keep_vectors=keep_vectors,
                     pool=pool,
                     seed=seed,
+                    device=device,
                     sample_queries=sample.rows,
                     overwrite=overwrite,
                     resume=True,

@@ -37,6 +37,7 @@ from flmr.index.kmeans import kmeans
 from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE, CodecRecord, FileRecord
 from flmr.index.store import Storage, file_size, map_array
+from flmr.ops.arrays import Device
 from flmr.ops.assign import assign_rounded, round_rows
 from flmr.ops.coded import Codebook
 from flmr.ops.multiply import multiply
@@ -107,14 +108,17 @@ class Codec:
         return most <= float(self.scale_table[-1]) * widest(self.nbits)
 
     def encode(
-        self, vectors_TD: np.ndarray, *, threads: int | None = None
+        self, vectors_TD: np.ndarray, *, threads: int | None = None, device: Device = "cpu"
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Codes (T,) uint16, packed residuals (T, P) uint8, numbers of scales (T,) uint8.
 
+        device: where the nearest centroids are found.
         Raises InvalidInput for a row that is far longer than those that the codec was fitted to.
         """
         rotated_TD = self.rotate(vectors_TD, threads=threads)
-        codes_T, _ = assign_rounded(rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads)
+        codes_T, _ = assign_rounded(
+            rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads, device=device
+        )
         rotated_TD -= self.nearest(codes_T)
         try:
             packed_TP, scales_T = quantize(
@@ -127,10 +131,11 @@ class Codec:
             ) from error
         return codes_T, packed_TP, scales_T
 
-    def distances(self, vectors_TD: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+    def distances(self, vectors_TD: np.ndarray, *, threads: int | None = None, device: Device = "cpu") -> np.ndarray:
         """Squared residual of each vector: (T,) float32."""
         rotated_TD = self.rotate(vectors_TD, threads=threads)
-        return assign_rounded(rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads)[1]
+        book = (self.centroids_KD, self.centroid_scales_K)
+        return assign_rounded(rotated_TD, *book, threads=threads, device=device)[1]
 
     def decode(self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray) -> np.ndarray:
         """The vectors that the codes stand for, in the caller's space: (T, D) float32."""
@@ -189,6 +194,7 @@ def fit(
     num_vectors: int,
     seed: int,
     threads: int | None = None,
+    device: Device = "cpu",
     largest: float | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Codec:
@@ -215,10 +221,12 @@ def fit(
         num_vectors,
     )
     wanted = num_centroids(num_vectors, len(sample_SD))
-    centroids_KD = kmeans(blank.rotate(sample_SD, threads=threads), wanted, seed=seed, threads=threads, report=report)
+    rotated_SD = blank.rotate(sample_SD, threads=threads)
+    centroids_KD = kmeans(rotated_SD, wanted, seed=seed, threads=threads, device=device, report=report)
     rounded_KD, scales_K = round_rows(centroids_KD)
     codec = replace(blank, centroids_KD=rounded_KD, centroid_scales_K=scales_K)
-    return replace(codec, residual=float(codec.distances(sample_SD, threads=threads).mean(dtype=np.float64)))
+    distances_S = codec.distances(sample_SD, threads=threads, device=device)
+    return replace(codec, residual=float(distances_S.mean(dtype=np.float64)))
 
 
 def widest_row(vectors_TD: np.ndarray) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 
 from flmr.index.codec import MAX_CENTROIDS, Codec, num_centroids
 from flmr.index.kmeans import kmeans
+from flmr.ops.arrays import Device
 from flmr.ops.assign import round_rows
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def grown(
     *,
     seed: int,
     threads: int | None = None,
+    device: Device = "cpu",
     report: Callable[[int, int], None] | None = None,
 ) -> Codec:
     """The codec itself, or where `num_vectors` new vectors have drifted, with more centroids after its own.
@@ -48,7 +50,7 @@ def grown(
     """
     if codec.residual is None or not len(sample_SD):
         return codec
-    distances_S = codec.distances(sample_SD, threads=threads)
+    distances_S = codec.distances(sample_SD, threads=threads, device=device)
     far = np.flatnonzero(distances_S > codec.residual)
     total = codec.fitted_on + num_vectors
     wanted = round(DENSITY * num_centroids(total, total) * num_vectors / total)
@@ -56,8 +58,9 @@ def grown(
     if not drifted(distances_S, codec.residual) or wanted < 1:
         return codec
     log.info("%d new vectors lie far from their centroids: %d more", num_vectors, wanted)
+    rotated_SD = codec.rotate(sample_SD[far], threads=threads)
     added_KD, scales_K = round_rows(
-        kmeans(codec.rotate(sample_SD[far], threads=threads), wanted, seed=seed, threads=threads, report=report)
+        kmeans(rotated_SD, wanted, seed=seed, threads=threads, device=device, report=report)
     )
     return replace(
         codec,

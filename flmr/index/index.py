@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from flmr.index.snapshot import Snapshot, open_snapshot
 from flmr.index.store import Storage, naming
 from flmr.index.verify import verify
 from flmr.index.writer import Writer
+from flmr.ops.arrays import Device
 from flmr.progress import reporting
 from flmr.records import Hit, MultiVectors, Passage
 
@@ -49,10 +50,11 @@ class Index:
     commits, and others' after `refresh`.
     """
 
-    def __init__(self, snapshot: Snapshot, storage: Storage, memory_bytes: int) -> None:
+    def __init__(self, snapshot: Snapshot, storage: Storage, memory_bytes: int, device: Device = "cpu") -> None:
         self._snapshot: Snapshot | None = snapshot
         self._storage = storage
         self._memory_bytes = memory_bytes
+        self._device = device
         self._path = snapshot.folder
         self._writer: Writer | None = None
         self._writing = threading.RLock()
@@ -70,6 +72,7 @@ class Index:
         pool: int = 1,
         seed: int = 0,
         memory_limit: int | None = None,
+        device: Device = "cpu",
         overwrite: bool = False,
         resume: bool = False,
         progress: Progress = False,
@@ -85,6 +88,8 @@ class Index:
         keep_vectors: also store float16 vectors and take scores from them.  pool: make one row of every 2, 3, ... of an
         item, those that are most alike, also of what is added later.  memory_limit: bytes for the work, default
         512 MB; ids come on top.  encoder, recipe: written into the manifest.
+        device: "cuda" clusters vectors and finds their nearest centroids on a CUDA device, where sums are rounded in
+        another order: of two centroids that are equally near the other may be chosen.
         sample_queries: 16 or more queries as they will be asked, see `calibrate`, or a function that gives them or None
         once all vectors have been read.
         resume: keep what is computed in `PATH.building` until the index stands, also when this is interrupted, and take
@@ -102,11 +107,11 @@ class Index:
             encoder=plain_json(encoder, "encoder"),
             recipe=plain_json(recipe, "recipe"),
         )
-        memory_bytes = _checked_memory(memory_limit)
+        memory_bytes, device = _checked_memory(memory_limit), _checked_device(device)
         storage = storage or Storage()
         folder = _absolute(path)
         if resume and not overwrite and holds_index(folder):
-            return cls._standing(folder, vectors, memory_limit, storage)
+            return cls._standing(folder, vectors, memory_limit, device, storage)
         with naming("create", folder):
             made = _claim(storage, folder, overwrite)
         try:
@@ -119,7 +124,7 @@ class Index:
                 raise AlreadyExists(f"{folder} holds an index: open it, or replace it with overwrite=True")
             base = Snapshot(folder, _succeed(settings, folder), (), {})
             with Checkpoint(building_folder(folder)) if resume else nullcontext() as checkpoint:
-                writer = Writer(storage, folder, lock, base, memory_bytes, Packing(checkpoint))
+                writer = Writer(storage, folder, lock, base, memory_bytes, Packing(checkpoint), device)
                 try:
                     with reporting(progress) as report:
                         writer.add(vectors, ids, passages, update=False, report=report, whole=True)
@@ -141,14 +146,14 @@ class Index:
                 _unmake(storage, made)
             lock.release()
             raise
-        index = cls(writer.base, storage, memory_bytes)
+        index = cls(writer.base, storage, memory_bytes, device)
         index._writer = writer
         return index
 
     @classmethod
-    def _standing(cls, folder: Path, vectors: Any, memory_limit: int | None, storage: Storage) -> Index:
+    def _standing(cls, folder: Path, vectors: Any, memory_limit: int | None, device: Device, storage: Storage) -> Index:
         """The index that an earlier call has finished; raises AlreadyExists where it is not of these vectors."""
-        index = cls.open(folder, memory_limit=memory_limit, storage=storage)
+        index = cls.open(folder, memory_limit=memory_limit, device=device, storage=storage)
         if isinstance(vectors, Sized) and len(vectors) != len(index):
             found = len(index)
             index.close()
@@ -159,12 +164,21 @@ class Index:
         return index
 
     @classmethod
-    def open(cls, path: str | Path, *, memory_limit: int | None = None, storage: Storage | None = None) -> Index:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        memory_limit: int | None = None,
+        device: Device = "cpu",
+        storage: Storage | None = None,
+    ) -> Index:
         """Map the last commit.  Reads the small JSON files and the sizes of the others, not their contents.
 
+        memory_limit, device: of what is added later, see `create`.
         Raises NotAnIndex, or CorruptIndex where a file is missing, cut or not what the manifest says.
         """
-        return cls(open_snapshot(_absolute(path)), storage or Storage(), _checked_memory(memory_limit))
+        memory_bytes, device = _checked_memory(memory_limit), _checked_device(device)
+        return cls(open_snapshot(_absolute(path)), storage or Storage(), memory_bytes, device)
 
     @property
     def path(self) -> Path:
@@ -386,7 +400,9 @@ class Index:
                 lock = WriterLock(self._path / LOCK)
                 try:
                     base = open_snapshot(self._path, snapshot)
-                    self._writer = Writer(self._storage, self._path, lock, base, self._memory_bytes)
+                    self._writer = Writer(
+                        self._storage, self._path, lock, base, self._memory_bytes, device=self._device
+                    )
                 except BaseException:
                     lock.release()
                     raise
@@ -471,6 +487,16 @@ def _checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidInput(f"seed must be a whole number from 0, not {seed!r}")
     return int(seed)
+
+
+def _checked_device(device: Any) -> Device:
+    if device not in get_args(Device):
+        raise InvalidInput(f"device must be 'cpu' or 'cuda', not {device!r}")
+    if device == "cuda":  # said before anything is read
+        from flmr.ops.cuda import the_device
+
+        the_device()
+    return device  # type: ignore[no-any-return]
 
 
 def _checked_memory(memory_limit: Any) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from flmr.index import codec as codecs
 from flmr.index.checkpoint import Checkpoint, digest
 from flmr.index.codec import Codec
+from flmr.ops.arrays import Device
 
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]  # codes, packed residuals, numbers of scales
 
@@ -31,6 +32,7 @@ class Packing:
         num_vectors: int,
         seed: int,
         threads: int | None,
+        device: Device,
         largest: float,
         report: Callable[[int, int], None],
     ) -> Codec:
@@ -43,6 +45,7 @@ class Packing:
                 num_vectors=num_vectors,
                 seed=seed,
                 threads=threads,
+                device=device,
                 largest=largest,
                 report=report,
             )
@@ -59,14 +62,14 @@ class Packing:
         blocks = codecs.block_widths(sample_SD.shape[1])
         return Codec(nbits, *arrays, blocks, num_vectors, float(residual[0]))  # type: ignore[call-arg, arg-type]
 
-    def encode(self, codec: Codec, vectors_TD: np.ndarray, threads: int | None) -> Encoded:
+    def encode(self, codec: Codec, vectors_TD: np.ndarray, threads: int | None, device: Device) -> Encoded:
         """See `Codec.encode`."""
         if self._checkpoint is None:
-            return codec.encode(vectors_TD, threads=threads)
+            return codec.encode(vectors_TD, threads=threads, device=device)
         key = digest("rows", self._key(codec), vectors_TD)
         found = self._checkpoint.recall(key)
         if found is None:
-            encoded = codec.encode(vectors_TD, threads=threads)
+            encoded = codec.encode(vectors_TD, threads=threads, device=device)
             self._checkpoint.keep(key, encoded)
             return encoded
         codes_T, packed_TP, scales_T = found

@@ -51,6 +51,7 @@ from flmr.index.packing import Packing
 from flmr.index.passages import Row, write_parquet
 from flmr.index.source import rows_per_batch
 from flmr.index.store import Storage, StoredFile, let_go
+from flmr.ops.arrays import Device
 from flmr.ops.sketch import sketch
 
 SAMPLED_AT_ONCE = 4096  # rows of a sample between two times that the pages they lie on are given back
@@ -63,7 +64,7 @@ Report = Callable[[str, int, "int | None"], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How vectors are stored: what the manifest says, and the memory and threads that may be used.
+    """How vectors are stored: what the manifest says, and the memory, threads and device that may be used.
 
     lists_from: vectors from which on a segment gets inverted lists.  sketches_from: rows of an item, on average, from
     which on items get sketches.
@@ -75,6 +76,7 @@ class Settings:
     seed: int
     memory_bytes: int
     threads: int | None = None
+    device: Device = "cpu"
     lists_from: int = LISTS_FROM
     sketches_from: int = SKETCHES_FROM
 
@@ -310,7 +312,7 @@ class SegmentWriter:
         file.sync()
 
     def _pack(self, codec: Codec, vectors_TD: np.ndarray) -> None:
-        encoded = self._packing.encode(codec, vectors_TD, self.settings.threads)
+        encoded = self._packing.encode(codec, vectors_TD, self.settings.threads, self.settings.device)
         for name, values in zip((CODES, RESIDUALS, SCALES), encoded, strict=True):
             self._file(name).append(values)
 
@@ -328,6 +330,7 @@ class SegmentWriter:
                 total,
                 seed=settings.seed,
                 threads=settings.threads,
+                device=settings.device,
                 report=_fitting(report),
             )
         for name in (CODES, RESIDUALS, SCALES):  # what an attempt that failed has left
@@ -361,6 +364,7 @@ class SegmentWriter:
             num_vectors=total,
             seed=self.settings.seed,
             threads=self.settings.threads,
+            device=self.settings.device,
             largest=widest,
             report=_fitting(report),
         )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 from flmr.errors import InvalidInput
 from flmr.index.manifest import PlanRecord
+from flmr.ops.arrays import Device
 
 DEFAULT_TARGET_RECALL = 0.99  # of what an exact search on the same codes returns
 
@@ -67,7 +68,7 @@ class SearchParams:
     nprobe: int | None = None
     candidates: int | None = None
     threads: int | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("nprobe", "candidates", "threads"):
@@ -81,7 +82,7 @@ class SearchParams:
             raise InvalidInput(f"SearchParams: target_recall must lie above 0 and not above 1, not {recall!r}")
         if not isinstance(self.exact, bool):
             raise InvalidInput(f"SearchParams: exact must be True or False, not {self.exact!r}")
-        if self.device not in ("cpu", "cuda"):
+        if self.device not in get_args(Device):
             raise InvalidInput(f"SearchParams: device must be 'cpu' or 'cuda', not {self.device!r}")
         if self.device == "cuda" and not self.exact:
             raise InvalidInput("SearchParams: a CUDA device scores everything: give exact=True with device='cuda'")

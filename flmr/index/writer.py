@@ -51,6 +51,7 @@ from flmr.index.settings import SCAN_VECTORS
 from flmr.index.snapshot import Snapshot, View, open_snapshot
 from flmr.index.source import ITEMS_PER_BATCH, Batch, batches
 from flmr.index.store import Storage
+from flmr.ops.arrays import Device
 from flmr.records import MultiVectors, Passage
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Writer:
         base: Snapshot,
         memory_bytes: int,
         packing: Packing | None = None,
+        device: Device = "cpu",
     ) -> None:
         self.base = base
         self.lock = lock
@@ -85,6 +87,7 @@ class Writer:
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._packing = packing
+        self._device = device
         self._manifest = base.manifest
         self._segment: SegmentWriter | None = None
         self._pending: dict[str, int] = {}  # alive items of the segment being written: id -> row
@@ -211,7 +214,8 @@ class Writer:
     def new_segment(self, dim: int) -> SegmentWriter:
         """A segment to write, with the index's settings and its best codec."""
         manifest = self._manifest
-        settings = Settings(dim, manifest.nbits, manifest.keep_vectors, manifest.seed, self._memory_bytes)
+        stored = (manifest.nbits, manifest.keep_vectors, manifest.seed)
+        settings = Settings(dim, *stored, self._memory_bytes, device=self._device)
         folder = self._folder / segment_name(manifest.next_segment)
         return SegmentWriter(self._storage, folder, settings, self.best_codec(), self._packing)
 

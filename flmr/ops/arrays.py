@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from flmr.errors import InvalidInput
 
 Array = NDArray[Any]
+Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]  # what products are made of: the values, or both sides rounded
 
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from flmr.errors import InvalidInput, NativeError
 from flmr.ops import cuda
-from flmr.ops.arrays import same
+from flmr.ops.arrays import Array, same
 from flmr.ops.assign import LEAST, MAX_ROUNDED, assign, assign_rounded, round_rows
 from flmr.ops.means import means
 
@@ -78,6 +80,18 @@ def assign_rounded_tensors(
     return codes_T, _distances(vectors_TD, codes_T, centroids_KD.float() * scales_K[:, None])
 
 
+def assign_rounded_sent(
+    vectors_TD: Array, centroids_KD: Array, scales_K: Array
+) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """As `assign_rounded`, of arrays that are sent to the current CUDA device a chunk at a time."""
+    book = cuda.sent(centroids_KD), cuda.sent(scales_K)
+    codes_T, distances_T = np.empty(len(vectors_TD), np.uint16), np.empty(len(vectors_TD), np.float32)
+    for here in _chunks(vectors_TD):
+        codes, distances = assign_rounded_tensors(cuda.sent(vectors_TD[here]), *book)
+        codes_T[here], distances_T[here] = codes.cpu().numpy(), distances.cpu().numpy()
+    return codes_T, distances_T
+
+
 def means_tensors(
     vectors_TD: Tensor, codes_T: Tensor, num_codes: int, *, threads: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -116,7 +130,7 @@ def _distances(vectors_TD: Tensor, codes_T: Tensor, centroids_KD: Tensor) -> Ten
     return distances_T
 
 
-def _chunks(vectors_TD: Tensor) -> Iterator[slice]:
+def _chunks(vectors_TD: Tensor | Array) -> Iterator[slice]:
     step = max(1, CHUNK_BYTES // (4 * max(1, vectors_TD.shape[1])))
     for first in range(0, len(vectors_TD), step):
         yield slice(first, first + step)

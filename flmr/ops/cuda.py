@@ -13,13 +13,16 @@ import ctypes
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flmr.errors import InvalidInput, NativeError
 from flmr.ops import native
+from flmr.ops.arrays import Array
 
 SCRATCH_BYTES = 256 << 20  # what a call may take besides its results, unless it is told otherwise
 OLDEST = (8, 0)  # compute capability that the kernels are written for
@@ -144,6 +147,11 @@ def free_bytes(device: torch.device) -> int:
 
 def why_not(device: torch.device) -> str | None:
     """What keeps the kernels from running on a device, as one line with its remedy; None where nothing does."""
+    return _why_not(device, native._cuda())
+
+
+@cache
+def _why_not(device: torch.device, library: ctypes.CDLL | None) -> str | None:
     if device.type != "cuda":
         return f"the CUDA kernels read a CUDA device's memory, not {device.type}'s; move the tensors with .cuda()"
     if torch.version.hip is not None:
@@ -170,6 +178,16 @@ def the_device() -> torch.device:
     if reason is not None:
         raise NativeError(reason)
     return device
+
+
+def sent(array: Array) -> Tensor:
+    """An array's numbers in the memory of the current CUDA device.  Raises NativeError where there is none."""
+    device = the_device()
+    with told_of_memory(device):
+        kind = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        staged = torch.empty(array.shape, dtype=kind, pin_memory=device.type == "cuda")  # sent without one more copy
+        staged.numpy()[...] = array
+        return staged.to(device)
 
 
 def maxsim_forward(
@@ -286,7 +304,7 @@ def _scratch(call: CMaxsim, limit: int, device: torch.device) -> Tensor:
     """Scratch memory of at most `limit` bytes, less where the device has no more: then chunks are smaller."""
     asked = native.cuda_function("maxsim_scratch", ctypes.c_int64)
     for most in (limit, 0):
-        size = _size("maxsim", asked(ctypes.byref(call), ctypes.c_int64(most)))
+        size = _size("maxsim_forward", asked(ctypes.byref(call), ctypes.c_int64(most)))
         with contextlib.suppress(torch.OutOfMemoryError):
             return torch.empty(size, dtype=torch.uint8, device=device)
     raise torch.OutOfMemoryError

@@ -9,14 +9,14 @@ Source: Khattab and Zaharia, "ColBERT", SIGIR 2020 (the sum of maxima).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import Array, Precision, in_precision, is_tensor, ready, same
+from flmr.ops.arrays import Array, Device, Precision, in_precision, is_tensor, ready, same
 from flmr.records import MultiVectors
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def maxsim(
     precision: Precision = "float32",
     threads: int | None = None,
     isa: str | None = None,
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Device = "cpu",
 ) -> NDArray[np.float32]: ...
 
 
@@ -62,7 +62,7 @@ def maxsim(
     precision: Precision = "float32",
     threads: int | None = None,
     isa: str | None = None,
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Device = "cpu",
     scratch_bytes: int = SCRATCH_BYTES,
 ) -> Any:
     """Score of every query against every document: (Nq, Nd).

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flmr.ops import cuda
 from flmr.ops.cuda import QUANTIZED
+from flmr.records import MAX_DIM
 
 FORWARD = """(Tensor queries, Tensor documents, Tensor? query_mask, Tensor? document_mask, Tensor? query_scales,
 Tensor? document_scales, bool winners, ScalarType? precision, int scratch_bytes) -> (Tensor, Tensor)"""
@@ -42,7 +43,7 @@ def maxsim_tensors(
     kind = queries.device.type
     # Said to the operator, because a compiled graph runs it outside of the context in which it was traced.
     automatic = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    precision = torch.get_autocast_dtype(kind) if automatic else None
+    precision = torch.get_autocast_dtype(kind) if automatic and queries.dtype not in QUANTIZED else None
     winners = torch.is_grad_enabled() and (queries.requires_grad or documents.requires_grad)
     masks, scales = (query_mask, document_mask), (query_scales, document_scales)
     scores, _ = torch.ops.flmr.maxsim(queries, documents, *masks, *scales, winners, precision, scratch_bytes)
@@ -66,11 +67,8 @@ def _maxsim(
     winners: whether to make these; else (0, C).  precision: what the similarities are rounded to, or None.
     """
     if _on_card(queries, documents):
-        if precision is not None and queries.dtype not in QUANTIZED:
-            queries, documents = queries.to(precision), documents.to(precision)
-        else:
-            common = _common(queries, documents)
-            queries, documents = queries.to(common), documents.to(common)
+        common = precision or _common(queries, documents)
+        queries, documents = queries.to(common), documents.to(common)
         scores, found = cuda.maxsim_forward(
             cuda.Items.padded(queries, query_mask, query_scales),
             cuda.Items.padded(documents, document_mask, document_scales),
@@ -192,7 +190,8 @@ def _(
 
 def _on_card(queries: Tensor, documents: Tensor) -> bool:
     """Whether the kernels of a CUDA device do it; a warning says why not where they could be had."""
-    if not cuda.is_there(queries) or _wide(queries, documents) != torch.float32:
+    made_for = _wide(queries, documents) == torch.float32 and 1 <= queries.shape[-1] <= MAX_DIM
+    if not (cuda.is_there(queries) and made_for):
         return False
     reason = cuda.why_not(queries.device)
     if reason is not None:

@@ -39,19 +39,18 @@ class Resident:
         offsets_N1: Array,
         vectors_TD: Array,
         *,
-        device: torch.device | None = None,
         held_bytes: int | None = None,
         chunk_bytes: int = CHUNK_BYTES,
         scratch_bytes: int = cuda.SCRATCH_BYTES,
     ) -> None:
         """Offsets int64 and vectors float16 or float32, which are read when they are first needed.
 
-        device: None for the current CUDA device.  held_bytes: of vectors that stay there, None for most of what is
+        held_bytes: of vectors that stay there, None for most of what is
         free.  Raises InvalidInput on a wrong type or shape, NativeError where there is no device.
         """
         self._offsets = ready("offsets", offsets_N1, np.int64, ndim=1)
         self._vectors = ready("vectors", vectors_TD, np.float32, np.float16, ndim=2)
-        self._device = device or cuda.the_device()
+        self._device = cuda.the_device()
         self._scratch_bytes = scratch_bytes
         row_bytes = self._vectors.itemsize * self._vectors.shape[1]
         self._chunks = cut(self._offsets, max(1, chunk_bytes // row_bytes))
@@ -111,12 +110,8 @@ class Resident:
             return self._held[number]
         first, end = self._chunks[number]
         edges_N1 = self._offsets[first : end + 1] - self._offsets[first]
-        kind = torch.float16 if self._vectors.dtype == np.float16 else torch.float32
-        shape = int(edges_N1[-1]), self._vectors.shape[1]
+        rows_TD = cuda.sent(self._vectors[self._offsets[first] : self._offsets[end]])
         with cuda.told_of_memory(self._device):
-            staged = torch.empty(shape, dtype=kind, pin_memory=self._device.type == "cuda")
-            staged.numpy()[:] = self._vectors[self._offsets[first] : self._offsets[end]]
-            rows_TD = staged.to(self._device)
             norms_T = torch.linalg.vector_norm(rows_TD, dim=1, dtype=torch.float32)
             longest_row = float(norms_T.max()) if len(norms_T) else 0.0
             edges = torch.from_numpy(edges_N1).to(self._device)

@@ -19,6 +19,7 @@ from flmr.errors import (
     FlmrError,
     IndexClosed,
     InvalidInput,
+    NativeError,
     NotAnIndex,
     UnknownId,
 )
@@ -118,6 +119,31 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path)
         Index.create(tmp_path / name, ITEMS, nbits=2, seed=seed).close()
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     assert files_of(tmp_path / "a") != files_of(tmp_path / "c")
+
+
+def test_an_index_that_a_card_clusters_and_assigns_is_that_of_the_processor(
+    tmp_path: Path, emulated_card: None
+) -> None:
+    items = clustered_items(300, 16, rows=(1, 4))
+    stored = []
+    for device in ("cpu", "cuda"):
+        with Index.create(tmp_path / device, items[:200], nbits=2, device=device) as ix:
+            pass
+        with Index.open(tmp_path / device, device=device) as ix:
+            ix.add([item + np.float32(1) for item in items[200:]])  # drifted: centroids are added
+            ix.commit()
+            stored.append([ix.searcher().vectors(str(i)) for i in range(300)])
+    same = [np.array_equal(*pair) for pair in zip(*stored, strict=True)]
+    assert np.mean(same) > 0.99  # of centroids that are equally near the other may be chosen
+
+
+def test_a_card_that_is_not_there_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="'cpu' or 'cuda'"):
+        Index.create(tmp_path / "a", ITEMS, device="gpu")  # type: ignore[arg-type]
+    if not pytest.importorskip("torch").cuda.is_available():
+        with pytest.raises(NativeError, match="device='cpu'"):
+            Index.create(tmp_path / "a", (pytest.fail("read") for _ in "a"), device="cuda")
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 7, 256, 257, 1000])

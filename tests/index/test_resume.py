@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,11 +45,11 @@ def stopping_after(chunks: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let `Codec.encode` fail after so many chunks; returns the list that counts the rows it was given."""
     encode, seen = Codec.encode, []
 
-    def stopped(self: Codec, vectors_TD: np.ndarray, *, threads: int | None = None):  # type: ignore[no-untyped-def]
+    def stopped(self: Codec, vectors_TD: np.ndarray, **how: Any):  # type: ignore[no-untyped-def]
         if len(seen) == chunks:
             raise Stop
         seen.append(len(vectors_TD))
-        return encode(self, vectors_TD, threads=threads)
+        return encode(self, vectors_TD, **how)
 
     monkeypatch.setattr(Codec, "encode", stopped)
     return seen

@@ -117,6 +117,16 @@ def test_without_a_device_an_explicit_wish_for_one_is_an_error_that_names_the_re
         cuda.the_device()
 
 
+def test_tensors_on_a_card_without_the_library_are_multiplied_by_torch_with_a_warning_that_says_why(
+    no_library: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = maxsim(random(2, 3, 4), random(5, 6, 4))
+    monkeypatch.setattr(cuda, "is_there", lambda tensor: True)
+    monkeypatch.setattr(cuda, "why_not", lambda device: cuda._why_not(torch.device("cuda", 0), native._cuda()))
+    with pytest.warns(UserWarning, match="torch's own product, which is slower: flmr's CUDA library is not built"):
+        assert torch.equal(maxsim(random(2, 3, 4), random(5, 6, 4)), expected)
+
+
 def test_memory_that_is_not_there_is_one_line_in_the_words_that_trainers_look_for() -> None:
     with (
         pytest.raises(NativeError, match=r"^CUDA out of memory\. .* make the batch smaller"),
@@ -275,7 +285,7 @@ def test_gradients_are_added_in_a_fixed_order_where_torch_is_told_so(
 
 def test_what_the_library_refuses_is_said_with_its_own_line(emulated_card: None) -> None:
     queries, documents = (cuda.Items.padded(random(2, 3, dim)) for dim in (8, 9))
-    with pytest.raises(InvalidInput, match=r"^maxsim: .*dims"):
+    with pytest.raises(InvalidInput, match=r"^maxsim_forward: .*one D"):
         cuda.maxsim_forward(queries, documents)
     with pytest.raises(NativeError, match=r"^maxsim_forward failed on the CUDA device: .*: update the NVIDIA driver"):
         cuda._refuse("maxsim_forward", 35)
