@@ -64,7 +64,7 @@ extern "C" int flmr_cuda_device_count() {
 extern "C" const char* flmr_cuda_error(int status) {
   switch (status) {
     case FLMR_REFUSED_SIZES: return "sizes, strides or pointers that do not fit together; D must be 1 to 8192";
-    case FLMR_REFUSED_TYPES: return "queries and documents must have one known type and equal dims";
+    case FLMR_REFUSED_TYPES: return "queries and documents must have one known type and one D";
     case FLMR_REFUSED_PAIRS: return "documents must be per_query for each query";
     case FLMR_REFUSED_WINNERS: return "winners must be int32, or int16 where no document has more than 32767 rows";
     case FLMR_REFUSED_SCRATCH: return "too little scratch: ask flmr_cuda_maxsim_scratch";

@@ -65,7 +65,7 @@ def change(name: str, value: object) -> Callable[[Maxsim], None]:
 @pytest.mark.parametrize(
     "name, value, reason",
     [
-        ("queries.type", 7, "type"), ("documents.type", 0, "one known type"), ("documents.dim", 7, "equal dims"),
+        ("queries.type", 7, "type"), ("documents.type", 0, "one known type"), ("documents.dim", 7, "one D"),
         ("queries.dim", 0, "1 to 8192"), ("documents.stride", 7, "strides"), ("queries.count", -1, "sizes"),
         ("documents.rows", None, "pointers"), ("documents.ends", None, "pointers"), ("per_query", -1, "sizes"),
         ("per_query", 5, "per_query"), ("winner_bytes", 3, "winners"), ("documents.longest", 40000, "int16"),
