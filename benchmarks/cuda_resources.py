@@ -31,10 +31,19 @@ def reports(nvcc: str, source: Path, architecture: str) -> list[tuple[str, int, 
         command = [nvcc, "-std=c++17", "-O3", f"-gencode=arch=compute_{number},code={architecture}", "-Xptxas=-v"]
         command += ["-cubin", "-o", str(Path(folder) / "kernels.cubin"), str(source)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = [match.groupdict() for match in REPORT.finditer(done.stderr)]
+    found = parsed(done.stderr)
     if not found and "__global__" in source.read_text(encoding="utf-8"):
         raise SystemExit(f"{nvcc} reported no kernel of {source.name}: its report has another form")
-    return [(each["name"], *(int(each[k]) for k in ("registers", "stack", "stored", "loaded"))) for each in found]
+    return found
+
+
+def parsed(report: str) -> list[tuple[str, int, int, int, int]]:
+    """The same from what ptxas -v prints."""
+    found = [match.groupdict() for match in REPORT.finditer(report)]
+    return [
+        (each["name"], int(each["registers"]), int(each["stack"]), int(each["stored"]), int(each["loaded"]))
+        for each in found
+    ]
 
 
 def plain(mangled: str) -> str:

@@ -128,22 +128,24 @@ def follow(
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = start(section, options, log)
         reason: str | None = None
-        for message in messages(process, SILENT_S.get(section, SILENT), session.until + GRACE_S):
-            if "row" in message:
-                session.add(Row(**message["row"]))
-            elif "begin" in message:
-                doing = (message["begin"][0], message["begin"][1])
-            elif "done" in message:
-                past.append((message["done"], "", "done"))
-                doing = None
-            elif "left" in message:
-                session.left.setdefault(section, []).append(message["left"])
-            elif "end" in message:
-                process.wait()
-                return None, None
-            else:
-                reason = message["problem"]
-        end(process)
+        try:
+            for message in messages(process, SILENT_S.get(section, SILENT), session.until + GRACE_S):
+                if "row" in message:
+                    session.add(Row(**message["row"]))
+                elif "begin" in message:
+                    doing = (message["begin"][0], message["begin"][1])
+                elif "done" in message:
+                    past.append((message["done"], "", "done"))
+                    doing = None
+                elif "left" in message:
+                    session.left.setdefault(section, []).append(message["left"])
+                elif "end" in message:
+                    process.wait()
+                    return None, None
+                else:
+                    reason = message["problem"]
+        finally:
+            end(process)  # also where this command itself is interrupted
         status = process.wait()
         log.seek(0)
         lines = [line.strip() for line in log.read().splitlines() if line.strip()]
@@ -154,9 +156,7 @@ def start(section: str, options: dict[str, Any], log: Any) -> subprocess.Popen[s
     """A worker's process."""
     command = [sys.executable, "-m", "benchmarks.gpu_worker", section, json.dumps(options)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=env, start_new_session=True
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=env, process_group=0)
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -189,8 +189,8 @@ def messages(process: subprocess.Popen[str], silent_s: float, until: float) -> I
         yield json.loads(line)
 
 
-def probe(kind: str) -> Device:
-    """The device; ends the command with one line where there is none."""
+def probe(kind: str) -> tuple[Device, list[str]]:
+    """The device and the paths that it has; ends the command with one line where there is none."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu_worker", "probe", json.dumps({"device": kind})],
         capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
@@ -204,7 +204,8 @@ def probe(kind: str) -> Device:
             f"{facts['missing']}: nothing was measured; run this where a card is, or everything but the card with"
             " --device cpu --tiny"
         )
-    return Device(**facts)
+    paths = facts.pop("paths").split(",")
+    return Device(**facts), paths
 
 
 def build() -> None:
@@ -286,7 +287,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=8.5, help="nothing new is begun after them, the build included"
     )
-    parser.add_argument("--paths", default="mma,wgmma", help="of the kernels; the first is the default one")
+    parser.add_argument("--paths", default="", help="of the kernels, the default one first; all that the card has")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes of nothing: does the command itself work?")
     parser.add_argument("--no-build", action="store_true", help="the library is built already")
@@ -322,12 +323,12 @@ def main() -> None:
     if options.table:
         print(tables(read(options.out or RESULTS)))
         return
-    device = probe(options.device)
+    device, paths = probe(options.device)
     if options.device == "cuda" and not options.no_build:
         build()
     place = birthplace(recorded(sys.argv[1:]))
     place = replace(place, commit=options.commit or place.commit)
-    paths = ["cpu"] if options.device == "cpu" else options.paths.split(",")
+    paths = [path for path in options.paths.split(",") if path in paths] if options.paths else paths
     until = begun + 60 * options.minutes
     session = Session(place, device, options.device, options.tiny, options.out, until, paths)
     only = [section for section in (*SECTIONS, SANITIZER) if section in options.only.split(",")]

@@ -273,12 +273,18 @@ def _ragged(query_lengths: list[int], document_lengths: list[int], kind: type, d
     return lambda device: right_multivectors(items(query_lengths, 1), items(document_lengths, 2), device)
 
 
+def _quantized() -> tuple[torch.dtype, ...]:
+    """8-bit types that the card multiplies."""
+    old = torch.cuda.is_available() and torch.cuda.get_device_capability() < (9, 0)
+    return (torch.int8,) if old else QUANTIZED
+
+
 def quantized_cases() -> Iterator[Case]:
-    for dtype, shape, masked in itertools.product(QUANTIZED, (*SHAPES, *LARGE), (False, True)):
+    for dtype, shape, masked in itertools.product(_quantized(), (*SHAPES, *LARGE), (False, True)):
         text = f"{'x'.join(map(str, shape))}{' masked' if masked else ''}"
         yield Case(_named(dtype, text), _all_pairs(dtype, shape, whole, masked), large=shape in LARGE)
         yield Case(_named(dtype, f"scaled {text}"), _scaled(dtype, shape, masked), large=shape in LARGE)
-    for dtype, dim in itertools.product(QUANTIZED, DIMS):
+    for dtype, dim in itertools.product(_quantized(), DIMS):
         yield Case(_named(dtype, f"D {dim}"), _all_pairs(dtype, (2, 9, 3, 21, dim), whole, True))
         yield Case(_named(dtype, f"D {dim}, 70 rows"), _all_pairs(dtype, (1, 70, 3, 40, dim), whole, False))
 

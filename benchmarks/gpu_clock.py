@@ -26,6 +26,8 @@ QUEUED = 20  # calls in one filling of the queue, which holds about a thousand l
 WAIT_CYCLES = 20_000_000  # of the device while its queue is filled: about 10 ms
 CACHES = 3  # the second-level cache is passed over so many times before a set of inputs comes round again
 MOST_SETS = 16
+MOST_CALLS = 200  # of a path in a round
+SLOW_S = 0.5  # a call that takes so long is made once a round
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Timer:
             first = number % len(names)
             for name in names[first:] + names[:first]:
                 count = int(self.seconds / self.rounds / max(once[name], 1e-6))
-                taken[name] += self.calls(paths[name], max(self.least, min(count, 200)))
+                least = self.least if once[name] < SLOW_S else 1
+                taken[name] += self.calls(paths[name], max(least, min(count, MOST_CALLS)))
         return taken
 
     def calls(self, calls: Sequence[Call], count: int) -> list[float]:

@@ -126,11 +126,16 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def newest(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    """Of each device, work and engine the rows of the last command that gave it any."""
+    """Of each device, work and engine the rows of the last command that gave it any, the last of each kind."""
     last: dict[tuple[str, ...], str] = {}
     for row in rows:
         last[row["device"], row["work"], row["engine"]] = row["date"]
-    return [row for row in rows if last[row["device"], row["work"], row["engine"]] == row["date"]]
+    kept: dict[tuple[str, ...], Mapping[str, str]] = {}
+    for row in rows:
+        key = (row["device"], row["work"], row["engine"])
+        if last[key] == row["date"]:
+            kept[*key, row["dtype"], row["unit"]] = row
+    return list(kept.values())
 
 
 def describe(row: Row) -> str:

@@ -29,8 +29,8 @@ SECTIONS = {  # where the function of that name is; imported when it is asked fo
 
 
 def probe(name: str) -> dict[str, str]:
-    """The device, its driver, torch and torch's CUDA; or, under "missing", why it cannot be used."""
-    facts = {"device": name, "driver": "", "torch": torch.__version__, "cuda": ""}
+    """The device, its driver, torch, its CUDA and the device's paths; or, as "missing", why there is none."""
+    facts = {"device": name, "driver": "", "torch": torch.__version__, "cuda": "", "paths": "cpu"}
     if name == "cpu":
         return facts
     if torch.version.cuda is None:
@@ -43,7 +43,9 @@ def probe(name: str) -> dict[str, str]:
         driver = done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else ""
     except OSError:
         driver = ""
-    return {**facts, "device": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
+    paths = "mma,wgmma" if torch.cuda.get_device_capability() == (9, 0) else "mma"
+    facts |= {"device": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda, "paths": paths}
+    return facts
 
 
 def ready(device: torch.device) -> None:

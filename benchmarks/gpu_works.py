@@ -150,7 +150,9 @@ def score_error(found: Tensor, queries: Tensor, documents: Tensor, *, own: bool)
     """Of the scores of some documents, and what is allowed: see gpu_exact."""
     chosen = sample_rows(documents.shape[-3], SAMPLE if len(queries) == 1 else 3)
     with torch.no_grad():
-        some = documents[..., chosen, :, :]
+        # 8-bit floats as bytes: not every torch picks rows of them
+        bytes_or_more = documents.view(torch.uint8) if documents.dtype.itemsize == 1 else documents
+        some = bytes_or_more[..., chosen, :, :].view(documents.dtype)
         exact = (exact_pairs if own else exact_scores)(queries, some)
         return largest_error(found.detach()[:, chosen], exact), allowed_error(queries, some)
 

@@ -94,6 +94,17 @@ def test_a_mistake_in_the_kernel_fails_the_checks(mistake: str, monkeypatch: pyt
     assert gpu.is_wrong(row)
 
 
+@pytest.mark.parametrize("path", ["mma", "wgmma"])
+def test_the_kernels_source_passes_some_cases_of_every_group(path: str, emulated_card: None) -> None:
+    tried = []
+    for group, cases in GROUPS.items():
+        if group != "multi-vectors":  # which go to the processor's own library
+            kept = [case for case in cases() if not (case.large or "70000" in case.name or "8192" in case.name)]
+            kept = [case for case in kept if "long" not in case.name and "many" not in case.name][:: len(kept) // 2]
+            tried += [(group, case.name, gpu_checks.tried_case(case, path, CPU)[1]) for case in kept]
+    assert len(tried) > 12 and [case for case in tried if case[2]] == []
+
+
 def test_cases_have_names_of_their_own() -> None:
     for cases in GROUPS.values():
         names = [case.name for case in cases()]
@@ -283,7 +294,8 @@ def test_the_table_names_every_target_and_only_the_last_rows(tmp_path: Path) -> 
     assert tables(read(path)).count("unmeasured") == len(TARGETS)
     append(path, row(ONE, "ours, mma", "", note="WRONG, so it was not timed"))
     append(path, {**row(ONE, "ours, mma", median=0.02, limit="copy", share=0.9), "date": "2026-11-22"})
-    append(path, {**row(ONE, "torch.compile", "", note="failed: no"), "date": "2026-11-22"})
+    for note in ("begun again", "failed: no"):
+        append(path, {**row(ONE, "torch.compile", "", note=note), "date": "2026-11-22"})
     with path.open() as file:
         assert next(csv.reader(file)) == COLUMNS
     assert [of["note"] for of in newest(read(path))] == ["", "failed: no"]
@@ -333,7 +345,7 @@ def acting(lines: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def start(section: str, options: dict[str, Any], log: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", before + lines, json.dumps(options)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0)
 
     monkeypatch.setattr(gpu, "start", start)
 

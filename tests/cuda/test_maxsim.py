@@ -24,13 +24,18 @@ def nothing_is_left_behind() -> Iterator[None]:
     library().emulator_device(*emulated_cuda.CARD)
 
 
-@pytest.fixture(params=["mma", "wgmma"])
+@pytest.fixture
 def path(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Both multiplications; the second takes queries of more than 64 rows and no float32."""
+    """Which multiplication the kernels use; wgmma takes queries of more than 64 rows and no float32."""
     assert library().flmr_cuda_set_path(request.param.encode()) == 0
     assert library().flmr_cuda_path() == request.param.encode()
     yield request.param
     library().flmr_cuda_set_path(b"mma")
+
+
+BOTH = pytest.mark.parametrize("path", ["mma", "wgmma"], indirect=True)
+WAYS = [(kind, path) for kind in TYPES for path in ("mma", "wgmma") if (kind, path) != ("float32", "wgmma")]
+EACH = pytest.mark.parametrize("kind, path", WAYS, indirect=["path"])
 
 
 def side(
@@ -77,19 +82,17 @@ def assert_right(
             np.testing.assert_array_equal(places, winners)
 
 
-@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("longest", [32, 64, 150])
-@pytest.mark.parametrize("kind", TYPES)
-def test_ragged_items_of_every_type_equal_numpy(kind: str, longest: int) -> None:
+@EACH
+def test_ragged_items_of_every_type_equal_numpy(kind: str, longest: int, path: str) -> None:
     rng = np.random.default_rng(longest)
     queries, documents = side(rng, [3, 0, longest, 1], 128, kind), side(rng, AWKWARD, 128, kind)
     assert_right(queries, documents, winner_bytes=(0, 2, 4) if kind == "float16" else (0, 4))
 
 
-@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("kind", TYPES)
-def test_any_dimension_equals_numpy(kind: str, dim: int) -> None:
+@EACH
+def test_any_dimension_equals_numpy(kind: str, dim: int, path: str) -> None:
     rng = np.random.default_rng(dim)
     assert_right(side(rng, [70, 5], dim, kind), side(rng, [40, 1, 130], dim, kind))
 
@@ -100,9 +103,8 @@ def test_the_largest_dimension_equals_numpy(kind: str) -> None:
     assert_right(side(rng, [2], 8192, kind), side(rng, [3, 17], 8192, kind))
 
 
-@pytest.mark.usefixtures("path")
-@pytest.mark.parametrize("kind", TYPES)
-def test_masked_rows_of_either_side_do_not_count(kind: str) -> None:
+@EACH
+def test_masked_rows_of_either_side_do_not_count(kind: str, path: str) -> None:
     rng = np.random.default_rng(3)
     documents = side(rng, AWKWARD, 40, kind, masked=0.5)
     assert documents.mask_M is not None
@@ -121,20 +123,19 @@ def test_masked_rows_may_hold_anything() -> None:
     np.testing.assert_array_equal(places, winners)
 
 
-@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("stride, alignment", [(104, 16), (103, 2), (100, 4), (102, 8), (107, 1), (128, 16)])
-@pytest.mark.parametrize("kind", TYPES)
-def test_strided_rows_at_any_address_equal_numpy(kind: str, stride: int, alignment: int) -> None:
+@EACH
+def test_strided_rows_at_any_address_equal_numpy(kind: str, stride: int, alignment: int, path: str) -> None:
     rng = np.random.default_rng(stride)
     size = emulated_cuda.encode(np.zeros((1, 1)), kind).itemsize
     where = {"stride": stride, "alignment": max(alignment, size)}
     assert_right(side(rng, [70, 2], 99, kind, **where), side(rng, [40, 129], 99, kind, **where))
 
 
-@pytest.mark.usefixtures("path")
+@BOTH
 @pytest.mark.parametrize("per_query", [1, 3])
 @pytest.mark.parametrize("longest", [20, 140])
-def test_queries_meet_their_own_documents(per_query: int, longest: int) -> None:
+def test_queries_meet_their_own_documents(per_query: int, longest: int, path: str) -> None:
     rng = np.random.default_rng(per_query)
     queries = side(rng, [longest, 0, 7], 64, "bfloat16")
     documents = side(rng, [5, 130, 0, 1, 64, 33, 2, 12, 40][: 3 * per_query], 64, "bfloat16", masked=0.2)
@@ -158,9 +159,9 @@ def test_items_may_lie_anywhere_in_the_rows_and_documents_may_share_them() -> No
     assert_right(queries, documents)
 
 
-@pytest.mark.usefixtures("path")
+@BOTH
 @pytest.mark.parametrize("kind", ["int8", "float8", "float32"])
-def test_scales_multiply_the_products_of_their_rows(kind: str) -> None:
+def test_scales_multiply_the_products_of_their_rows(kind: str, path: str) -> None:
     rng = np.random.default_rng(7)
     queries, documents = side(rng, [33, 4, 140], 96, kind), side(rng, AWKWARD, 96, kind, masked=0.2)
     for each in (queries, documents):
@@ -170,8 +171,8 @@ def test_scales_multiply_the_products_of_their_rows(kind: str) -> None:
     assert_right(queries, documents)
 
 
-@pytest.mark.usefixtures("path")
-def test_thousands_of_rows_and_one_row_equal_numpy() -> None:
+@BOTH
+def test_thousands_of_rows_and_one_row_equal_numpy(path: str) -> None:
     rng = np.random.default_rng(8)
     assert_right(side(rng, [1], 16, "float16"), side(rng, [5000], 16, "float16"))
     assert_right(side(rng, [700], 16, "float16"), side(rng, [1], 16, "float16"))
@@ -195,9 +196,9 @@ def test_nothing_at_all_is_no_error() -> None:
         assert_right(none, none)
 
 
-@pytest.mark.usefixtures("path")
+@BOTH
 @pytest.mark.parametrize("kind", ["float32", "float16"])
-def test_smaller_scratch_gives_the_same_bits(kind: str) -> None:
+def test_smaller_scratch_gives_the_same_bits(kind: str, path: str) -> None:
     rng = np.random.default_rng(10)
     rows = [rng.normal(size=(n, 24)) for n in (470, 900)]
     queries, documents = Side(rows[0], [300, 0, 170], kind), Side(rows[1], [100, 0, 350, 50, 399, 1], kind)
@@ -208,9 +209,8 @@ def test_smaller_scratch_gives_the_same_bits(kind: str) -> None:
         np.testing.assert_array_equal(places, winners)
 
 
-@pytest.mark.usefixtures("path")
-@pytest.mark.parametrize("kind", TYPES)
-def test_a_pair_has_the_same_bits_in_any_company_and_any_order_of_warps(kind: str) -> None:
+@EACH
+def test_a_pair_has_the_same_bits_in_any_company_and_any_order_of_warps(kind: str, path: str) -> None:
     rng = np.random.default_rng(11)
     lengths, others = [30, 150, 3, 64], [100, 20, 128, 7]
     queries, documents = (Side(rng.normal(size=(sum(n), 72)) * 4, n, kind) for n in (lengths, others))
@@ -224,9 +224,9 @@ def test_a_pair_has_the_same_bits_in_any_company_and_any_order_of_warps(kind: st
             assert forward(query, document)[0][0, 0] == together[i, n]
 
 
-@pytest.mark.usefixtures("path")
+@BOTH
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16", "float8"])
-def test_sums_err_by_at_most_their_rounding(kind: str) -> None:
+def test_sums_err_by_at_most_their_rounding(kind: str, path: str) -> None:
     rng = np.random.default_rng(12)
     queries, documents = (Side(rng.normal(size=(n, 320)), [n], kind) for n in (100, 260))
     scores, _ = expected(queries, documents)
@@ -235,9 +235,9 @@ def test_sums_err_by_at_most_their_rounding(kind: str) -> None:
     assert abs(found[0, 0] - scores[0, 0]) <= (320 + 100) * 2.0**-24 * most.max(axis=1).sum()
 
 
-@pytest.mark.usefixtures("path")
+@BOTH
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16", "float8"])
-def test_a_nan_makes_the_score_nan_and_minus_infinity_stays(kind: str) -> None:
+def test_a_nan_makes_the_score_nan_and_minus_infinity_stays(kind: str, path: str) -> None:
     rng = np.random.default_rng(13)
     queries, documents = side(rng, [70, 2], 16, kind), side(rng, [140, 20, 30], 16, kind)
     documents.rows_MD = documents.rows_MD.astype(float)
