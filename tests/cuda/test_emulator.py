@@ -44,6 +44,7 @@ def test_shared_memory_that_is_read_at_the_wrong_time_gives_wrong_numbers(name: 
         ("copies left", "copies under way"),
         ("reads beyond", "no memory at address"),
         ("writes beyond", "no memory at address"),
+        ("writes far beyond", "no memory at address"),
         ("half a barrier", "32 threads have ended, 32 wait at a barrier"),
         ("half a warp", "wait at a shuffle"),
         ("two meetings", "meet at a"),

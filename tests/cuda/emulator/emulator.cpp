@@ -26,6 +26,7 @@ namespace {
 
 constexpr size_t kStackBytes = 128 << 10;
 constexpr size_t kPageBytes = 4096;
+constexpr size_t kGuardBytes = 1 << 20;  // memory that faults, on both sides of what a kernel may touch
 constexpr uint32_t kSharedStart = 1024;  // where shared memory begins for shared_address
 constexpr int kPoisonBefore = 0x7f, kPoisonUnderway = 0xff;
 
@@ -83,7 +84,18 @@ uint64_t random_state = 1;
 int64_t conflicts = 0, fetches = 0;
 int capability = 90, processors = 3;
 size_t free_bytes = size_t(1) << 30;
-std::map<void*, std::pair<void*, size_t>> allocations;
+std::map<void*, std::pair<unsigned char*, size_t>> allocations;  // where their pages begin, and the bytes of these
+
+// Memory with guards on both sides; bytes: whole pages.  It ends the tests where there is none.
+unsigned char* map_guarded(size_t bytes) {
+  void* whole = mmap(nullptr, bytes + 2 * kGuardBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (whole == MAP_FAILED) std::abort();
+  auto* data = static_cast<unsigned char*>(whole) + kGuardBytes;
+  if (mprotect(data, bytes, PROT_READ | PROT_WRITE)) std::abort();
+  return data;
+}
+
+void unmap_guarded(unsigned char* data, size_t bytes) { munmap(data - kGuardBytes, bytes + 2 * kGuardBytes); }
 
 // What a block may ask for, by compute capability (CUDA programming guide, technical specifications).
 int shared_limit() { return (capability == 80 ? 163 : capability < 90 ? 99 : 227) << 10; }
@@ -226,9 +238,7 @@ int run(dim3 grid, int threads, size_t bytes, const std::function<void()>& body)
   }
   while (fibers.size() < static_cast<size_t>(threads)) fibers.emplace_back(new Fiber);
   const size_t capacity = (bytes + kPageBytes) / kPageBytes * kPageBytes;
-  shared = static_cast<unsigned char*>(
-      mmap(nullptr, capacity + kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  mprotect(shared + capacity, kPageBytes, PROT_NONE);
+  shared = map_guarded(capacity);
   shared_bytes = bytes;
   shared_capacity = capacity;
   num_threads = threads;
@@ -260,7 +270,7 @@ int run(dim3 grid, int threads, size_t bytes, const std::function<void()>& body)
   sigaction(SIGSEGV, &old_segv, nullptr);
   sigaction(SIGBUS, &old_bus, nullptr);
   sigaltstack(&old_stack, nullptr);
-  munmap(shared, capacity + kPageBytes);
+  unmap_guarded(shared, capacity);
   return status;
 }
 
@@ -425,24 +435,21 @@ void load_matrices(uint32_t (&out)[4], const void* address) {
       &lane);
 }
 
-// The last byte stands before a page that faults, as does the page before the first; what is not written is poison.
+// The last byte stands before memory that faults, as does the first page; what is not written is poison.
 // alignment: that of the end, so that 1, 2 or 4 leaves no room at all and perhaps an odd beginning.
 extern "C" void* emulator_allocate(size_t bytes, size_t alignment) {
   const size_t pages = (bytes + alignment + kPageBytes - 1) / kPageBytes * kPageBytes;
-  auto* whole = static_cast<unsigned char*>(
-      mmap(nullptr, pages + 2 * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  mprotect(whole, kPageBytes, PROT_NONE);
-  mprotect(whole + kPageBytes + pages, kPageBytes, PROT_NONE);
-  unsigned char* data = whole + kPageBytes + pages - (bytes + alignment - 1) / alignment * alignment;
-  std::memset(whole + kPageBytes, kPoisonBefore, pages);
-  allocations[data] = {whole, pages + 2 * kPageBytes};
+  unsigned char* begin = map_guarded(pages);
+  unsigned char* data = begin + pages - (bytes + alignment - 1) / alignment * alignment;
+  std::memset(begin, kPoisonBefore, pages);
+  allocations[data] = {begin, pages};
   return data;
 }
 
 extern "C" void emulator_free(void* data) {
   const auto found = allocations.find(data);
   if (found == allocations.end()) std::abort();
-  munmap(found->second.first, found->second.second);
+  unmap_guarded(found->second.first, found->second.second);
   allocations.erase(found);
 }
 

@@ -27,7 +27,8 @@ void neighbours(const float* from, float* to) {
 }
 
 void reads_beyond(const float* from, float* to) { to[threadIdx.x] = from[threadIdx.x + 1]; }
-void writes_beyond(const float* from, float* to) { to[threadIdx.x + 4096] = from[threadIdx.x]; }
+void writes_beyond(const float* from, float* to) { to[threadIdx.x + 64] = from[threadIdx.x]; }
+void writes_far_beyond(const float* from, float* to) { to[threadIdx.x + (200 << 10)] = from[threadIdx.x]; }
 void half_a_barrier(const float*, float*) {
   if (threadIdx.x < 32) barrier();
 }
@@ -79,6 +80,7 @@ extern "C" int emulator_fault(const char* name, const float* from, float* to) {
       {"early reuse", neighbours<kEarlyReuse>},
       {"reads beyond", reads_beyond},
       {"writes beyond", writes_beyond},
+      {"writes far beyond", writes_far_beyond},
       {"half a barrier", half_a_barrier},
       {"half a warp", half_a_warp},
       {"two meetings", two_meetings},
