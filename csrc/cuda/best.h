@@ -1,6 +1,6 @@
 // Running maxima of query rows over the columns of a document, and what becomes of them at its end: winners, and sums
-// over the rows of each query in an order that depends on the query alone.  Knows the layout of mma's and wgmma's
-// results.
+// over the rows of each query in an order that depends on the query alone; and the loop over the slabs of all documents
+// of a block.  Knows the layout of mma's and wgmma's results, not how they are made.
 
 #pragma once
 
@@ -133,4 +133,50 @@ __device__ void finish(const Best<kBands>& best, const Job& job, SmallShared<kRo
       job.sums[line * job.sums_stride + column - job.first] = counted ? total : -INFINITY;
     }
   }
+}
+
+// All documents of a block, slab after slab.  multiply(info, queries, documents): takes a slab into `sums`, where the
+// first slab of a tile begins anew.  settled(): what copies need besides the barrier before they are multiplied.
+template <bool winners, int kRows, int kWarpsAcross, int kThreads, int kBands, int kGroups, class Sum, class ColumnOf,
+          class Multiply, class Settled>
+__device__ __forceinline__ void each_slab(Stream<kRows, kWarpsAcross, kThreads>& stream, const Job& job,
+                                          Sum (&sums)[kBands][kGroups][4], int first_query_row, int across,
+                                          ColumnOf column_of, Multiply multiply, Settled settled) {
+  auto& small = stream.small;
+  Best<kBands> best;
+  best.reset();
+  bool counted = false;
+  int buffer = 0;
+  for (int early = kStages - 1, sent = 0, stage = 0;;) {
+    if (early == 0) {
+      copy_wait<kStages - 2>();
+      settled();
+      barrier();
+    }
+    stream.send(sent);  // where the slab was that was multiplied before the barrier
+    copy_commit();
+    sent = sent + 1 == kStages ? 0 : sent + 1;
+    if (early > 0) {
+      --early;
+      stream.settle();
+      continue;
+    }
+    const SlabInfo& info = small.info[stage];
+    if (info.rows < 0) break;
+    multiply(info, stream.query(stage, info.slab), stream.tile(stage));
+    if (info.last_slab) {
+      fold<winners>(best, sums, column_of, job, small, stage, first_query_row);
+      for (int w = 0; w < kTileRows / 32; ++w) counted |= info.counts[w] != 0;
+      if (info.last_tile) {
+        finish<winners, kRows, kWarpsAcross, kThreads>(best, job, small, buffer, first_query_row, across,
+                                                       stream.first_query, info.column, counted);
+        best.reset();
+        counted = false;
+        buffer ^= 1;
+      }
+    }
+    stream.settle();
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
+  copy_wait<0>();
 }

@@ -85,55 +85,22 @@ __global__ void __launch_bounds__(Shape<kRows>::kThreads, Shape<kRows>::kBlocks)
   using S = Shape<kRows>;
   Stream<kRows, S::kAcross, S::kThreads> stream(job, shared_memory());
   if (stream.nothing()) return;
-  auto& small = stream.small;
   const int warp = threadIdx.x / 32, across = warp % S::kAcross, first_query_row = warp / S::kAcross * 32;
-
   typename SumOf<T>::type sums[2][S::kGroups][4];
-  Best<2> best;
-  best.reset();
-  bool counted = false;
-  int buffer = 0;
-  for (int early = kStages - 1, sent = 0, stage = 0;;) {
-    if (early == 0) {
-      copy_wait<kStages - 2>();
-      barrier();
-    }
-    stream.send(sent);  // where the slab was that was multiplied before the barrier
-    copy_commit();
-    sent = sent + 1 == kStages ? 0 : sent + 1;
-    if (early > 0) {
-      --early;
-      stream.settle();
-      continue;
-    }
-    const SlabInfo& info = small.info[stage];
-    if (info.rows < 0) break;
+  const auto column_of = [across](int j) { return (j / 2 * S::kAcross + across) * 16 + j % 2 * 8; };
+  const auto take = [&](const SlabInfo& info, const unsigned char* queries, const unsigned char* documents) {
     if (info.slab == 0)
       for (int i = 0; i < 2; ++i)
         for (int j = 0; j < S::kGroups; ++j)
           for (int e = 0; e < 4; ++e) sums[i][j][e] = 0;
-    const unsigned char* queries = stream.query(stage, info.slab) + first_query_row * kSlabBytes;
+    queries += first_query_row * kSlabBytes;
     if constexpr (sizeof(T) == 4)
-      multiply_float<S::kAcross>(sums, queries, stream.tile(stage), across, info.rows, info.bytes);
+      multiply_float<S::kAcross>(sums, queries, documents, across, info.rows, info.bytes);
     else if (info.rows == kTileRows)
-      multiply<T, S::kAcross, true>(sums, queries, stream.tile(stage), across, info.rows, info.bytes);
-    else multiply<T, S::kAcross, false>(sums, queries, stream.tile(stage), across, info.rows, info.bytes);
-    if (info.last_slab) {
-      const auto column_of = [across](int j) { return (j / 2 * S::kAcross + across) * 16 + j % 2 * 8; };
-      fold<winners>(best, sums, column_of, job, small, stage, first_query_row);
-      for (int w = 0; w < kTileRows / 32; ++w) counted |= info.counts[w] != 0;
-      if (info.last_tile) {
-        finish<winners, kRows, S::kAcross, S::kThreads>(best, job, small, buffer, first_query_row, across,
-                                                        stream.first_query, info.column, counted);
-        best.reset();
-        counted = false;
-        buffer ^= 1;
-      }
-    }
-    stream.settle();
-    stage = stage + 1 == kStages ? 0 : stage + 1;
-  }
-  copy_wait<0>();
+      multiply<T, S::kAcross, true>(sums, queries, documents, across, info.rows, info.bytes);
+    else multiply<T, S::kAcross, false>(sums, queries, documents, across, info.rows, info.bytes);
+  };
+  each_slab<winners>(stream, job, sums, first_query_row, across, column_of, take, [] {});
 }
 
 template <class T, int kRows>

@@ -15,53 +15,19 @@ template <class T, bool winners>
 __global__ void __launch_bounds__(kThreads, 2) maxsim_wgmma(const __grid_constant__ Job job) {
   Stream<kRows, 1, kThreads> stream(job, shared_memory());
   if (stream.nothing()) return;
-  auto& small = stream.small;
-  const int warp = threadIdx.x / 32, first_query_row = warp * 16;
-
+  const int warp = threadIdx.x / 32;
   typename SumOf<T>::type sums[1][kWarpgroupColumns / 8][4];
-  Best<1> best;
-  best.reset();
-  bool counted = false;
-  int buffer = 0;
-  for (int early = kStages - 1, sent = 0, stage = 0;;) {
-    if (early == 0) {
-      copy_wait<kStages - 2>();
-      fence_copies();
-      barrier();
-    }
-    stream.send(sent);  // where the slab was that was multiplied before the barrier
-    copy_commit();
-    sent = sent + 1 == kStages ? 0 : sent + 1;
-    if (early > 0) {
-      --early;
-      stream.settle();
-      continue;
-    }
-    const SlabInfo& info = small.info[stage];
-    if (info.rows < 0) break;
-    const uint64_t queries = descriptor_of(stream.query(stage, info.slab) + warp / 4 * kWarpgroupRows * kSlabBytes);
-    const uint64_t documents = descriptor_of(stream.tile(stage));
+  const auto take = [&](const SlabInfo& info, const unsigned char* query_tile, const unsigned char* document_tile) {
+    const uint64_t queries = descriptor_of(query_tile + warp / 4 * kWarpgroupRows * kSlabBytes);
+    const uint64_t documents = descriptor_of(document_tile);
     warpgroup_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
       warpgroup_multiply<T>(sums[0], queries + k * 2, documents + k * 2, info.slab > 0 || k > 0);
     warpgroup_commit();
     warpgroup_wait(sums[0]);
-    if (info.last_slab) {
-      fold<winners>(best, sums, [](int j) { return j * 8; }, job, small, stage, first_query_row);
-      for (int w = 0; w < kTileRows / 32; ++w) counted |= info.counts[w] != 0;
-      if (info.last_tile) {
-        finish<winners, kRows, 1, kThreads>(best, job, small, buffer, first_query_row, 0, stream.first_query,
-                                            info.column, counted);
-        best.reset();
-        counted = false;
-        buffer ^= 1;
-      }
-    }
-    stream.settle();
-    stage = stage + 1 == kStages ? 0 : stage + 1;
-  }
-  copy_wait<0>();
+  };
+  each_slab<winners>(stream, job, sums, warp * 16, 0, [](int j) { return j * 8; }, take, fence_copies);
 }
 
 template <class T>
