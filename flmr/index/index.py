@@ -83,7 +83,8 @@ class Index:
     ) -> Index:
         """Build an index and commit it.  Everything given is consumed once, in lock-step, in bounded memory.
 
-        vectors: MultiVectors, or an iterable of (n, D) arrays; none at all is legal only as MultiVectors, which know D.
+        vectors: MultiVectors, or an iterable of (n, D) arrays or torch tensors, wherever these lie; none at all is
+        legal only as MultiVectors, which know D.
         ids: default to the passages', else to "0", "1", ...  nbits: 1, 2, 3, 4 or 8 a dimension, or 0 for float16.
         keep_vectors: also store float16 vectors and take scores from them.  pool: make one row of every 2, 3, ... of an
         item, those that are most alike, also of what is added later.  memory_limit: bytes for the work, default

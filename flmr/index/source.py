@@ -16,6 +16,7 @@ import numpy as np
 from flmr.errors import InvalidInput
 from flmr.index.ids import checked_id
 from flmr.index.passages import Row, to_row
+from flmr.ops.arrays import in_memory, is_tensor
 from flmr.ops.pool import pool as pooled
 from flmr.records import MAX_DIM, MAX_ROWS_PER_ITEM, MultiVectors, Passage
 
@@ -116,9 +117,10 @@ def _lockstep(
 
 
 def _refuse_wrong_kinds(vectors: Any, ids: Any, passages: Any) -> None:
-    if isinstance(vectors, np.ndarray) and vectors.ndim < 3:
+    if (isinstance(vectors, np.ndarray) or is_tensor(vectors)) and vectors.ndim < 3:
+        shape = tuple(vectors.shape)
         raise InvalidInput(
-            f"vectors are one array of shape {vectors.shape}; give MultiVectors or a list of (n, D) arrays, one an item"
+            f"vectors are one array of shape {shape}; give MultiVectors or a list of (n, D) arrays, one an item"
         )
     if not isinstance(vectors, Iterable):
         raise InvalidInput(
@@ -168,7 +170,7 @@ def _checked_item(item_id: str, array: Any, dim: int | None) -> np.ndarray:
 def as_matrix(name: str, array: Any) -> np.ndarray:
     """Numbers of shape (n, D); raises InvalidInput naming what is not."""
     try:
-        matrix = np.asarray(array)
+        matrix = np.asarray(in_memory(array))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"{name} cannot be read as an array ({error}); give (n, D) float16 or float32") from error
     if matrix.dtype.kind not in "fiu":

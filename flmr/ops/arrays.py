@@ -44,6 +44,18 @@ def is_tensor(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "torch" or hasattr(value, "requires_grad_")
 
 
+def in_memory(values: Any) -> Any:
+    """What a tensor holds as an array in the processor's memory, in place where it can be; anything else as it is."""
+    if not is_tensor(values):
+        return values
+    import torch
+
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # NumPy has no bfloat16
+
+
 def same(what: str, **sizes: int) -> int:
     """The one value that all sizes have; raises InvalidInput naming those that differ."""
     values = set(sizes.values())
