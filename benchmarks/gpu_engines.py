@@ -113,12 +113,12 @@ def nearest_in_torch(vectors_TD: Tensor, columns_DK: Tensor, half_norms_K: Tenso
 
 def our_assign(vectors_TD: Tensor, centroids_KD: Tensor) -> Tensor:
     """Ours on the tensors' device: (T,)."""
-    return assign(vectors_TD, centroids_KD if vectors_TD.is_cuda else centroids_KD.float())[0]
+    return assign(vectors_TD, centroids_KD)[0]
 
 
 def our_rounded_assign(vectors_TD: Tensor, centroids_KD: Tensor) -> Tensor:
     """What k-means does: both sides rounded to bytes, the vectors within the call."""
-    return assign_rounded(vectors_TD, *round_rows(centroids_KD.float()))[0]
+    return assign_rounded(vectors_TD, *round_rows(centroids_KD))[0]
 
 
 def _ours(paths: tuple[str, ...], function: Callable[..., Tensor]) -> list[Engine]:

@@ -25,17 +25,20 @@ from flmr.ops.assign import LEAST, MAX_ROUNDED, assign, assign_rounded, round_ro
 from flmr.ops.means import means
 
 CHUNK_BYTES = 64 << 20  # of float32 rows that are worked on at a time
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
+@torch.no_grad()
 def assign_tensors(vectors_TD: Tensor, centroids_KD: Tensor) -> tuple[Tensor, Tensor]:
     """As `assign`: codes (T,) int32 and squared distances (T,) float32, on the device of the vectors.
 
-    Floating-point types of any width up to 32 bits.  The two are multiplied in the wider of their types and added up in
-    float32: two centroids that are equally near up to that rounding may change places.
+    Each float32, float16 or bfloat16.  A CUDA device multiplies the two in the wider of their types, which holds both
+    exactly, and adds up in float32 in another order than the processor: two centroids that are equally near up to that
+    rounding may change places.
     """
-    _check(vectors_TD, centroids_KD)
+    _check(vectors_TD, centroids_KD, FLOATS)
     if not _on_card(vectors_TD):
-        return _native(assign, vectors_TD, centroids_KD)
+        return _native(assign, vectors_TD, centroids_KD.float())
     common = torch.promote_types(vectors_TD.dtype, centroids_KD.dtype)
     half_K = (centroids_KD.double().square().sum(dim=1) / 2).float()
     centroids = cuda.Items.whole(centroids_KD.to(common))
@@ -46,8 +49,10 @@ def assign_tensors(vectors_TD: Tensor, centroids_KD: Tensor) -> tuple[Tensor, Te
     return codes_T, _distances(vectors_TD, codes_T, centroids_KD.float())
 
 
+@torch.no_grad()
 def round_tensors(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """As `round_rows`, to the bit: (N, D) int8, (N,) float32."""
+    """As `round_rows`, to the bit: (N, D) int8, (N,) float32.  Rows of float32, float16 or bfloat16."""
+    _check_rows("rows", rows_ND, FLOATS)
     if not _on_card(rows_ND):
         return _native(round_rows, rows_ND)
     values_ND = rows_ND.new_empty(rows_ND.shape, dtype=torch.int8)
@@ -57,15 +62,17 @@ def round_tensors(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
     return values_ND, scales_N
 
 
+@torch.no_grad()
 def assign_rounded_tensors(
     vectors_TD: Tensor, centroids_KD: Tensor, scales_K: Tensor, *, threads: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """As `assign_rounded`: codes (T,) int32 and squared distances (T,) float32, on the device of the vectors.
 
-    Products are of the same bytes.  What is made of them is rounded in another order, so that two centroids that are
-    equally near up to a few units in the last place of float32 may change places.
+    Vectors of float32, float16 or bfloat16, centroids of int8.  Products are of the same bytes.  What is made of them
+    is rounded in another order, so that two centroids that are equally near up to a few units in the last place of
+    float32 may change places.
     """
-    _check(vectors_TD, centroids_KD)
+    _check(vectors_TD, centroids_KD, (torch.int8,))
     same("K", centroids=len(centroids_KD), scales=len(scales_K))
     if len(centroids_KD) > MAX_ROUNDED:
         raise InvalidInput(f"there may be at most {MAX_ROUNDED:,} centroids, not {len(centroids_KD):,}")
@@ -92,12 +99,16 @@ def assign_rounded_sent(
     return codes_T, distances_T
 
 
+@torch.no_grad()
 def means_tensors(
     vectors_TD: Tensor, codes_T: Tensor, num_codes: int, *, threads: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """As `means`: (K, D) float32, (K,) int64.  On a CUDA device the float64 sums are added in any order, so that a mean
-    may differ in its last bit; in a fixed one under torch.use_deterministic_algorithms.
+    """As `means`, of float32, float16 or bfloat16: (K, D) float32, (K,) int64.
+
+    On a CUDA device the float64 sums are added in any order, so that a mean may differ in its last bit; in a fixed one
+    under torch.use_deterministic_algorithms.
     """
+    _check_rows("vectors", vectors_TD, FLOATS)
     same("T", vectors=len(vectors_TD), codes=len(codes_T))
     if not _on_card(vectors_TD):
         return _native(
@@ -136,10 +147,18 @@ def _chunks(vectors_TD: Tensor | Array) -> Iterator[slice]:
         yield slice(first, first + step)
 
 
-def _check(vectors_TD: Tensor, centroids_KD: Tensor) -> None:
-    for name, tensor in (("vectors", vectors_TD), ("centroids", centroids_KD)):
-        if not isinstance(tensor, Tensor) or tensor.dim() != 2:
-            raise InvalidInput(f"{name} must be a tensor of shape (rows, D), as the other is")
+def _check_rows(name: str, rows_TD: Tensor, types: tuple[torch.dtype, ...]) -> None:
+    """Raises InvalidInput, on the processor as on a card, where it is no matrix of one of the types."""
+    if not isinstance(rows_TD, Tensor) or rows_TD.dim() != 2:
+        raise InvalidInput(f"{name} must be a tensor of shape (rows, D)")
+    if rows_TD.dtype not in types:
+        known = " or ".join(str(dtype).removeprefix("torch.") for dtype in types)
+        raise InvalidInput(f"{name} must be {known}, not {str(rows_TD.dtype).removeprefix('torch.')}; cast it first")
+
+
+def _check(vectors_TD: Tensor, centroids_KD: Tensor, of_centroids: tuple[torch.dtype, ...]) -> None:
+    _check_rows("vectors", vectors_TD, FLOATS)
+    _check_rows("centroids", centroids_KD, of_centroids)
     same("D", vectors=vectors_TD.shape[1], centroids=centroids_KD.shape[1])
     if len(centroids_KD) == 0 or vectors_TD.shape[1] == 0:
         raise InvalidInput("there must be at least one centroid of at least one dimension")
@@ -160,6 +179,6 @@ def _on_card(tensor: Tensor) -> bool:
 
 
 def _native(op: Callable[..., Any], *tensors: Tensor) -> tuple[Tensor, Tensor]:
-    arrays = ((of.float() if of.dtype == torch.bfloat16 else of).detach().numpy() for of in tensors)
+    arrays = ((of.float() if of.dtype == torch.bfloat16 else of).numpy() for of in tensors)
     first, second = op(*arrays)
     return torch.from_numpy(first.astype("int32") if first.dtype.kind == "u" else first), torch.from_numpy(second)

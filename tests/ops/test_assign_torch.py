@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from flmr.errors import InvalidInput, NativeError  # noqa: E402
 from flmr.ops import assign_torch, cuda  # noqa: E402
-from flmr.ops.assign import assign, assign_rounded, round_rows  # noqa: E402
+from flmr.ops.assign import assign, assign_reference, assign_rounded, round_rows  # noqa: E402
 from flmr.ops.means import means  # noqa: E402
 
 
@@ -60,10 +60,18 @@ def test_rounded_codes_of_a_tensor_are_those_of_the_array(anywhere: str, dtype: 
     np.testing.assert_allclose(distances.numpy(), expected, rtol=1e-5)
 
 
-def test_what_an_encoder_left_in_bfloat16_is_assigned_as_its_values(anywhere: str) -> None:
-    vectors = torch.from_numpy(normal(np.random.default_rng(1), 40, 24)).bfloat16()
-    centroids = torch.from_numpy(normal(np.random.default_rng(2), 9, 24))
-    assert torch.equal(assign(vectors, centroids)[0], assign(vectors.float(), centroids)[0])
+@pytest.mark.parametrize("of_centroids", assign_torch.FLOATS)
+@pytest.mark.parametrize("of_vectors", assign_torch.FLOATS)
+def test_either_side_may_be_narrow_and_is_assigned_as_its_values(
+    anywhere: str, of_vectors: torch.dtype, of_centroids: torch.dtype
+) -> None:
+    vectors, centroids = (torch.from_numpy(normal(np.random.default_rng(seed), n, 24)) for seed, n in ((1, 40), (2, 9)))
+    vectors, centroids = vectors.to(of_vectors).requires_grad_(), centroids.to(of_centroids)
+    codes, distances = assign(vectors, centroids)
+    # No two of these centroids are equally near by what float32 rounds.
+    expected_codes, expected = assign_reference(vectors.detach().float().numpy(), centroids.float().numpy())
+    assert torch.equal(codes, torch.from_numpy(expected_codes.astype(np.int32)))
+    np.testing.assert_allclose(distances.numpy(), expected, rtol=1e-5)
 
 
 def test_means_of_tensors_are_those_of_arrays(anywhere: str) -> None:
@@ -84,6 +92,14 @@ def test_no_vectors_give_no_codes(anywhere: str) -> None:
 
 def test_wrong_tensors_are_named(anywhere: str) -> None:
     rows = torch.ones(3, 4)
+    with pytest.raises(InvalidInput, match="centroids must be float32 or float16 or bfloat16, not float64; cast"):
+        assign(rows, torch.ones(2, 4, dtype=torch.float64))
+    with pytest.raises(InvalidInput, match="vectors must be float32 or float16 or bfloat16, not int8; cast"):
+        means(rows.to(torch.int8), torch.zeros(3, dtype=torch.int32), 1)
+    with pytest.raises(InvalidInput, match="centroids must be int8, not float32"):
+        assign_rounded(rows, rows, torch.ones(3))
+    with pytest.raises(InvalidInput, match="must be a tensor of shape"):
+        round_rows(rows[0])
     with pytest.raises(InvalidInput, match="D"):
         assign(rows, torch.ones(3, 5))
     with pytest.raises(InvalidInput, match="at least one centroid"):
