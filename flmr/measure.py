@@ -226,6 +226,7 @@ def measure_questions(
             "drop_image": options.drop_image,
             "drop_text": options.drop_text,
             "drop_instruction": options.drop_instruction,
+            **({"device": options.params.device} if options.params.device != "cpu" else {}),
             **({"hybrid": json.dumps(asdict(options.hybrid))} if options.hybrid else {}),
         },
     )

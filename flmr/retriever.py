@@ -25,7 +25,7 @@ from flmr.index.manifest import holds_index
 from flmr.index.sample import SAMPLE_QUERIES, spread
 from flmr.index.settings import SCAN_VECTORS
 from flmr.journal import Journal, journal_folder
-from flmr.ops.arrays import Device
+from flmr.ops.arrays import Device, checked_device
 from flmr.progress import reporting
 from flmr.recipe import to_table
 from flmr.records import Explanation, Hit, MultiVectors, Passage, Query, Question
@@ -97,8 +97,9 @@ class Retriever:
         path = Path(path)
         if holds_index(path) and not overwrite:
             if resume:
-                return cls.open(path, encoder)
+                return cls.open(path, encoder, device=device)
             raise AlreadyExists(f"{path} holds an index already; choose another folder or ask to overwrite it")
+        checked_device(device)
         encoder = _loaded(encoder)
         account = account if account is not None else Account()
         with reporting(progress) as report:
@@ -138,17 +139,22 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, path: str | Path, encoder: Encoder | str | Path | None = None, *, pool_visual: int | None = None
+        cls,
+        path: str | Path,
+        encoder: Encoder | str | Path | None = None,
+        *,
+        pool_visual: int | None = None,
+        device: Device = "cpu",
     ) -> Retriever:
         """Open an index; without an encoder the one that the index names is loaded when it is first needed.
 
         pool_visual: ask with one row for every so many of a question's pictures; None: as the index was built with.  An
-        encoder that is brought loaded keeps its own setting.
+        encoder that is brought loaded keeps its own setting.  device: of what is added later, see `Index.create`.
         Raises NotAnIndex, EncoderMismatch where the encoder is not the one that built the index, and InvalidInput.
         """
         if pool_visual is not None and not isinstance(encoder, str | Path | None):
             raise InvalidInput("an encoder that is loaded pools as it was told; leave pool_visual out")
-        index = Index.open(path)
+        index = Index.open(path, device=device)
         try:
             loaded = None if encoder is None else _asking_alike(encoder, index, pool_visual)
             return cls(index, loaded, pool_visual=pool_visual)
@@ -388,6 +394,7 @@ def build_from_recipe(
     recipe: IndexRecipe,
     path: str | Path,
     *,
+    device: Device = "cpu",
     overwrite: bool = False,
     resume: bool = False,
     strict: bool = False,
@@ -407,6 +414,7 @@ def build_from_recipe(
         keep_vectors=recipe.keep_vectors,
         pool=recipe.pool,
         seed=recipe.seed,
+        device=device,
         image_folder=recipe.images,
         overwrite=overwrite,
         resume=resume,

@@ -19,12 +19,14 @@ from flmr.cli.options import (
     IndexPath,
     PoolVisual,
     Refine,
+    ScanDevice,
     Split,
     Strict,
     TaskName,
     Weight,
     hybrid_settings,
     open_retriever,
+    search_params,
 )
 from flmr.cli.result import done
 from flmr.errors import InvalidInput
@@ -45,6 +47,7 @@ def evaluate(
         str | None, typer.Option("-k", metavar="K,K,...", help="cut-offs; default 5,10,100, or the task's own")
     ] = None,
     exact: Exact = False,
+    device: ScanDevice = "cpu",
     hybrid: HybridMethod = None,
     weight: Weight = None,
     feedback: FeedbackFrom = 0,
@@ -68,15 +71,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure an index: strict and pseudo recall, MRR, nDCG, each beside its chance level."""
-    from flmr.index import SearchParams
     from flmr.measure import Options, measure, question_sets, results_document, write_results
     from flmr.show import console, show_measures, skipped
 
+    params = search_params(exact, device)
     of_task = {"task": task or "", "root": data, "split": split or ""}
     cutoffs = _cutoffs(ks) if ks is not None else ()
     sets = question_sets(queries, qrels, recipe, **of_task, images=images, ks=cutoffs, by=by)
     asking = hybrid_settings(hybrid, weight, feedback, refine)
-    options = Options(SearchParams(exact=exact), drop_image, drop_text, drop_instruction, against_exact, strict, asking)
+    options = Options(params, drop_image, drop_text, drop_instruction, against_exact, strict, asking)
     with open_retriever(path, encoder, pool_visual) as retriever:
         measured = [measure(retriever, name, questions, options, progress=True) for name, questions in sets.items()]
         document = results_document(measured, retriever, path)

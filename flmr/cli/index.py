@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flmr.cli.options import AsJson, EncoderName, IndexPath, PoolVisual, Split, Strict, TaskName, open_retriever
+from flmr.cli.options import (
+    AsJson,
+    EncoderName,
+    IndexPath,
+    PoolVisual,
+    Split,
+    StoreDevice,
+    Strict,
+    TaskName,
+    open_retriever,
+)
 from flmr.cli.result import done
 from flmr.errors import CorruptIndex
 
@@ -39,6 +49,7 @@ def index(
     pool_visual: PoolVisual = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="passages encoded at once; default 128")] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
+    device: StoreDevice = "cpu",
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with an interrupted build; a finished one stays")
     ] = False,
@@ -48,6 +59,7 @@ def index(
 ) -> None:
     """Encode passages and build an index of them."""
     from flmr.build import Account, index_recipe
+    from flmr.ops.arrays import checked_device
     from flmr.retriever import build_from_recipe
 
     recipe = index_recipe(
@@ -64,7 +76,14 @@ def index(
     account, started = Account(), time.perf_counter()
     try:
         retriever = build_from_recipe(
-            recipe, out, overwrite=overwrite, resume=resume, strict=strict, account=account, progress=True
+            recipe,
+            out,
+            device=checked_device(device),
+            overwrite=overwrite,
+            resume=resume,
+            strict=strict,
+            account=account,
+            progress=True,
         )
     except KeyboardInterrupt:
         print("flmr: stopped; the same command with --resume goes on from here", file=sys.stderr)
@@ -80,12 +99,13 @@ def add(
     update: Annotated[bool, typer.Option("--update", help="replace the passages of the same ids")] = False,
     encoder: EncoderName = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
+    device: StoreDevice = "cpu",
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Add passages to an index."""
     started = time.perf_counter()
-    with open_retriever(path, encoder) as retriever:
+    with open_retriever(path, encoder, device=device) as retriever:
         account = retriever.add(passages, update=update, image_folder=images, strict=strict, progress=True)
         facts = retriever.index.info()
     _index_changed(as_json, path, facts, account, time.perf_counter() - started)

@@ -16,6 +16,7 @@ from flmr.errors import InvalidInput
 
 if TYPE_CHECKING:
     from flmr.hybrid import Hybrid
+    from flmr.index import SearchParams
     from flmr.records import Query
     from flmr.retriever import Retriever
 
@@ -48,6 +49,12 @@ TaskName = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(metavar="SPLIT", help="of the task: train, valid or test")]
 Exact = Annotated[bool, typer.Option("--exact", help="score every passage instead of the likely ones")]
+ScanDevice = Annotated[
+    str, typer.Option("--device", metavar="cpu|cuda", help="of --exact: a CUDA device scores vectors that are kept")
+]
+StoreDevice = Annotated[
+    str, typer.Option("--device", metavar="cpu|cuda", help="where vectors are clustered and their centroids found")
+]
 HybridMethod = Annotated[
     str | None, typer.Option("--hybrid", metavar="rrf|weighted", help="search by words too and fuse both rankings")
 ]
@@ -62,11 +69,22 @@ Strict = Annotated[bool, typer.Option("--strict", help="stop at the first bad li
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
 
 
-def open_retriever(path: Path, encoder: str | None, pool_visual: int | None = None) -> Retriever:
+def open_retriever(path: Path, encoder: str | None, pool_visual: int | None = None, device: str = "cpu") -> Retriever:
     """The index of DIR with the encoder of --encoder, or its own, pooling as --pool-visual says."""
+    from flmr.ops.arrays import checked_device
     from flmr.retriever import Retriever
 
-    return Retriever.open(path, encoder, pool_visual=pool_visual)
+    return Retriever.open(path, encoder, pool_visual=pool_visual, device=checked_device(device))
+
+
+def search_params(exact: bool, device: str) -> SearchParams:
+    """How --exact and --device search; raises InvalidInput, and NativeError where there is no such device."""
+    from flmr.index import SearchParams
+    from flmr.ops.arrays import checked_device
+
+    if device == "cuda" and not exact:
+        raise InvalidInput("--device cuda scores every passage; give --exact as well")
+    return SearchParams(exact=exact, device=checked_device(device))
 
 
 def one_query(text: str, image: Path | None, instruction: str, regions: list[str] | None) -> Query:

@@ -23,6 +23,7 @@ from flmr.cli.options import (
     PoolVisual,
     Refine,
     Regions,
+    ScanDevice,
     Strict,
     Text,
     Weight,
@@ -31,6 +32,7 @@ from flmr.cli.options import (
     json_object,
     one_query,
     open_retriever,
+    search_params,
 )
 from flmr.cli.result import done
 from flmr.errors import InvalidInput
@@ -49,6 +51,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="how many passages")] = 5,
     where: Where = None,
     exact: Exact = False,
+    device: ScanDevice = "cpu",
     hybrid: HybridMethod = None,
     weight: Weight = None,
     feedback: FeedbackFrom = 0,
@@ -62,11 +65,10 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the passages that answer a question, or a file of questions."""
-    from flmr.index import SearchParams
     from flmr.show import console, hit_document, query_document, show_hits
 
     asking: dict[str, Any] = {
-        "params": SearchParams(exact=exact),
+        "params": search_params(exact, device),
         "where": json_object("--where", where),
         "hybrid": hybrid_settings(hybrid, weight, feedback, refine),
     }

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from flmr.index.snapshot import Snapshot, open_snapshot
 from flmr.index.store import Storage, naming
 from flmr.index.verify import verify
 from flmr.index.writer import Writer
-from flmr.ops.arrays import Device
+from flmr.ops.arrays import Device, checked_device
 from flmr.progress import reporting
 from flmr.records import Hit, MultiVectors, Passage
 
@@ -108,7 +108,7 @@ class Index:
             encoder=plain_json(encoder, "encoder"),
             recipe=plain_json(recipe, "recipe"),
         )
-        memory_bytes, device = _checked_memory(memory_limit), _checked_device(device)
+        memory_bytes, device = _checked_memory(memory_limit), checked_device(device)
         storage = storage or Storage()
         folder = _absolute(path)
         if resume and not overwrite and holds_index(folder):
@@ -178,7 +178,7 @@ class Index:
         memory_limit, device: of what is added later, see `create`.
         Raises NotAnIndex, or CorruptIndex where a file is missing, cut or not what the manifest says.
         """
-        memory_bytes, device = _checked_memory(memory_limit), _checked_device(device)
+        memory_bytes, device = _checked_memory(memory_limit), checked_device(device)
         return cls(open_snapshot(_absolute(path)), storage or Storage(), memory_bytes, device)
 
     @property
@@ -488,16 +488,6 @@ def _checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidInput(f"seed must be a whole number from 0, not {seed!r}")
     return int(seed)
-
-
-def _checked_device(device: Any) -> Device:
-    if device not in get_args(Device):
-        raise InvalidInput(f"device must be 'cpu' or 'cuda', not {device!r}")
-    if device == "cuda":  # said before anything is read
-        from flmr.ops.cuda import the_device
-
-        the_device()
-    return device  # type: ignore[no-any-return]
 
 
 def _checked_memory(memory_limit: Any) -> int:

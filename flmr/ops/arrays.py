@@ -6,12 +6,12 @@ or shape is refused by name, never converted unasked.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from flmr.errors import InvalidInput
+from flmr.errors import InvalidInput, MissingExtra
 
 Array = NDArray[Any]
 Device = Literal["cpu", "cuda"]
@@ -37,6 +37,19 @@ def in_place(array: Array) -> Array:
     """The array itself if it is contiguous and aligned, else a copy that is."""
     flags = array.flags  # np.require asks the same ten times as slowly, for every array of every call
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
+
+
+def checked_device(device: Any) -> Device:
+    """The device, "cpu" or "cuda"; raises InvalidInput for another, NativeError where no CUDA device can be used."""
+    if device not in get_args(Device):
+        raise InvalidInput(f"device must be 'cpu' or 'cuda', not {device!r}")
+    if device == "cuda":  # said before anything is read
+        try:
+            from flmr.ops.cuda import the_device
+        except ImportError:
+            raise MissingExtra("a CUDA device is used through torch: pip install torch") from None
+        the_device()
+    return device  # type: ignore[no-any-return]
 
 
 def is_tensor(value: Any) -> bool:

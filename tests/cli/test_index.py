@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import pytest
 from command_line import Ask, Mistake, run_flmr
 from conftest import ROOT
 from json_lines import write_jsonl
@@ -43,6 +45,57 @@ def test_pooled_index_pools_what_is_added(
     assert "pool must be a whole number" in mistake(
         "index", kb / "passages.jsonl", "--out", tmp_path / "j", *encoder, "--pool", 65
     )
+
+
+def test_a_card_clusters_what_is_built_and_added_and_searches_what_is_kept(
+    kb: Path,
+    ask: Ask,
+    mistake: Mistake,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    emulated_card: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flmr.ops import cuda
+
+    calls: list[str] = []
+    run = cuda._run
+    monkeypatch.setattr(cuda, "_run", lambda op, *of: (calls.append(op), run(op, *of))[1])
+
+    def on_card(op: str, *arguments: object) -> dict[str, Any]:
+        calls.clear()
+        document = ask(*arguments, "--device", "cuda")
+        assert set(calls) == {op}
+        return document
+
+    codes, kept = tmp_path / "codes", tmp_path / "kept"
+    built = ("index", kb / "passages.jsonl", "--encoder", tiny_checkpoint)
+    (tmp_path / "more.jsonl").write_text('{"id": "more", "text": "a rose is a red flower"}\n')
+    on_card("assign", *built, "--out", codes)
+    assert on_card("assign", "add", codes, tmp_path / "more.jsonl")["items"] == 5
+    ask(*built, "--out", kept, "--nbits", 0)
+    asked = ("--text", "which flower is red", "--exact")
+    assert on_card("maxsim_forward", "search", kept, *asked) == ask("search", kept, *asked)
+    assert "build the index with nbits=0" in mistake("search", codes, *asked, "--device", "cuda")
+    measured = on_card("maxsim_forward", "evaluate", kept, "--queries", kb / "questions.jsonl", "--exact")
+    assert measured["sets"]["questions"]["device"] == "cuda"
+
+
+def test_a_card_that_is_not_there_is_one_line_before_anything_is_read(
+    kb: Path, mistake: Mistake, tmp_path: Path
+) -> None:
+    if pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    cuda, gone = ("--device", "cuda"), tmp_path / "gone"
+    for verb in (
+        ("index", gone, "--out", tmp_path / "new"),
+        ("add", gone, gone),
+        ("search", gone, "--text", "red", "--exact"),
+        ("evaluate", gone, "--queries", gone, "--exact"),
+    ):
+        assert "no CUDA device is visible to torch; use device='cpu'" in mistake(*verb, *cuda), verb
+    assert "give --exact as well" in mistake("search", kb / "index", "--text", "red", *cuda)
+    assert "device must be 'cpu' or 'cuda', not 'gpu'" in mistake("add", kb / "index", gone, "--device", "gpu")
 
 
 def test_failed_build_can_be_run_again_and_resumed(
