@@ -11,8 +11,9 @@ import torch
 
 from benchmarks.gpu_cases import GROUPS, Case
 from benchmarks.gpu_engines import choose_path
-from benchmarks.gpu_rows import OURS, Row, digits
+from benchmarks.gpu_rows import OURS, Row
 from benchmarks.gpu_run import Run, reason_of
+from benchmarks.search_rows import digits
 from flmr import __version__
 
 NAMED = 5  # failures that a row names

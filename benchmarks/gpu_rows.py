@@ -6,13 +6,12 @@ Knows the columns of results/gpu.csv.  Knows neither torch nor kernels: it runs 
 from __future__ import annotations
 
 import csv
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search_rows import Birthplace
+from benchmarks.search_rows import Birthplace, spread, write_row
 
 OURS = "ours, "  # and the path
 TIMING = "timing"  # stands in an engine's place while several are timed in turn
@@ -89,14 +88,7 @@ def is_ours(engine: str) -> bool:
 
 def spread_ms(seconds: Sequence[float]) -> dict[str, Any]:
     """The columns of repeated times, in milliseconds to four digits."""
-    ms = [1e3 * second for second in seconds]
-    values = {"median": statistics.median(ms), "least": min(ms), "most": max(ms)}
-    return {"unit": "ms", "repeats": len(ms), **{name: digits(value) for name, value in values.items()}}
-
-
-def digits(value: float) -> float:
-    """To four digits."""
-    return float(f"{value:.4g}")
+    return {"unit": "ms", **spread([1e3 * second for second in seconds])}
 
 
 def texts(place: Birthplace, device: Device, row: Row) -> dict[str, str]:
@@ -105,16 +97,8 @@ def texts(place: Birthplace, device: Device, row: Row) -> dict[str, str]:
 
 
 def append(path: Path | None, row: Mapping[str, str]) -> None:
-    """Write the row after those that are in the file, at once: what comes later may be killed."""
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists() or not path.stat().st_size
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    """Write the row after those that are in the file."""
+    write_row(path, COLUMNS, row)
 
 
 def read(path: Path) -> list[dict[str, str]]:

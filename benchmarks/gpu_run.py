@@ -15,7 +15,8 @@ import torch
 
 from benchmarks.gpu_clock import Call, Limits, Timer, free_memory, out_of_memory, peak_memory
 from benchmarks.gpu_engines import Engine
-from benchmarks.gpu_rows import TIMING, Row, digits, spread_ms
+from benchmarks.gpu_rows import TIMING, Row, spread_ms
+from benchmarks.search_rows import digits
 
 
 @dataclass

@@ -25,8 +25,9 @@ from torch import Tensor
 from benchmarks.gpu_clock import free_memory, out_of_memory, peak_memory
 from benchmarks.gpu_engines import PLAIN, choose_path
 from benchmarks.gpu_exact import shape_text
-from benchmarks.gpu_rows import OURS, Row, digits, spread_ms
+from benchmarks.gpu_rows import OURS, Row, spread_ms
 from benchmarks.gpu_run import Run, reason_of
+from benchmarks.search_rows import digits
 from flmr import __version__
 from flmr.model.flmr import FLMRConfig, FLMRTextConfig, FLMRVisionConfig
 from flmr.model.flmr.new_checkpoint import build_model

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -85,20 +85,25 @@ def birthplace(command: str) -> Birthplace:
     return Birthplace(date, find_commit(), machine, command)
 
 
+def digits(value: float) -> float:
+    """To four digits."""
+    return float(f"{value:.4g}")
+
+
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """The columns of repeated figures."""
     return {
         "repeats": len(values),
-        "median": _digits(statistics.median(values)),
-        "least": _digits(min(values)),
-        "most": _digits(max(values)),
+        "median": digits(statistics.median(values)),
+        "least": digits(min(values)),
+        "most": digits(max(values)),
     }
 
 
 def spread_of_queries(repeats: Sequence[Sequence[float]]) -> dict[str, Any]:
     """The columns of repeated lists of milliseconds: of the medians over the queries, and the median of the p95."""
     tails = [float(np.percentile(ms, 95)) for ms in repeats]
-    return {"unit": "ms", **spread([statistics.median(ms) for ms in repeats]), "p95": _digits(statistics.median(tails))}
+    return {"unit": "ms", **spread([statistics.median(ms) for ms in repeats]), "p95": digits(statistics.median(tails))}
 
 
 def share(value: float) -> dict[str, Any]:
@@ -110,15 +115,20 @@ def share(value: float) -> dict[str, Any]:
 def append(path: Path | None, place: Birthplace, row: Row) -> None:
     """Print the row and, where a file is named, write it after those that are there."""
     print(describe(row), flush=True)
+    write_row(path, COLUMNS, {**asdict(place), **asdict(row)})
+
+
+def write_row(path: Path | None, columns: Sequence[str], row: Mapping[str, Any]) -> None:
+    """Write a row after those that are in the file, if one is named, at once: what comes later may be killed."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists() or not path.stat().st_size
     with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerow({**asdict(place), **asdict(row)})
+        writer.writerow(row)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -145,7 +155,3 @@ def describe(row: Row) -> str:
     recalled += f" of exact {row.of_exact:.3f}" if row.of_exact != "" else ""
     error = f" error {row.error:.2g}" if row.error != "" else ""
     return f"{where:16} {row.work:14} {row.engine:22} {how:34} {figure}{recalled}{error} {row.note}".rstrip()
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")

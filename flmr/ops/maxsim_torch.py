@@ -90,17 +90,8 @@ def _maxsim(
 
 
 @_maxsim.register_fake
-def _(
-    queries: Tensor,
-    documents: Tensor,
-    query_mask: Tensor | None,
-    document_mask: Tensor | None,
-    query_scales: Tensor | None,
-    document_scales: Tensor | None,
-    winners: bool,
-    precision: torch.dtype | None,
-    scratch_bytes: int,
-) -> tuple[Tensor, Tensor]:
+def _(queries: Tensor, documents: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    *_of_rows, winners, _precision, _scratch_bytes = rest
     (B, Lq, _), columns = queries.shape, documents.shape[-3]
     scores_BC = queries.new_empty((B, columns), dtype=_wide(queries, documents))
     return scores_BC, queries.new_empty((B * Lq if winners else 0, columns), dtype=_winner_type(documents))
@@ -170,18 +161,8 @@ def _maxsim_backward(
 
 
 @_maxsim_backward.register_fake
-def _(
-    grad: Tensor,
-    queries: Tensor,
-    documents: Tensor,
-    query_mask: Tensor | None,
-    document_mask: Tensor | None,
-    winners: Tensor,
-    for_queries: bool,
-    for_documents: bool,
-    deterministic: bool,
-    scratch_bytes: int,
-) -> tuple[Tensor, Tensor]:
+def _(grad: Tensor, queries: Tensor, documents: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    *_of_rows, for_queries, for_documents, _deterministic, _scratch_bytes = rest
     return (
         queries.new_empty(queries.shape if for_queries else 0),
         documents.new_empty(documents.shape if for_documents else 0),
