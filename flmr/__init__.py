@@ -1,6 +1,7 @@
 """flmr: late-interaction multimodal retrieval.
 
-The front door: a dozen names, imported on first use, so that `import flmr` costs nothing and needs no torch.
+The front door: a dozen names and the packages behind them (`flmr.hybrid`, `flmr.train`, ...), imported on first use, so
+that `import flmr` costs nothing and needs no torch.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flmr.errors import FlmrError, IndexLocked
+from flmr.errors import FlmrError, IndexLocked, MissingExtra
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flmr import data, errors, evaluate, hybrid, index, model, ops, records, train  # noqa: F401
     from flmr.compat import create_searcher, index_custom_collection, search_custom_collection
     from flmr.index import Index, Searcher, SearchParams
     from flmr.model import load_encoder
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
         FLMRVisionConfig,
     )
     from flmr.ops.maxsim import maxsim
-    from flmr.records import Hit, MultiVectors, Passage, Query
+    from flmr.records import Hit, MultiVectors, Passage, Query, Region
     from flmr.retriever import Retriever
 
 _HOME = {
     "Passage": "flmr.records",
     "Query": "flmr.records",
     "MultiVectors": "flmr.records",
+    "Region": "flmr.records",
     "Hit": "flmr.records",
     "maxsim": "flmr.ops.maxsim",
     "Index": "flmr.index",
@@ -64,6 +67,7 @@ __all__ = [
     "MultiVectors",
     "Passage",
     "Query",
+    "Region",
     "Retriever",
     "SearchParams",
     "Searcher",
@@ -75,13 +79,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'flmr' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+_PARTS = ("data", "errors", "evaluate", "hybrid", "index", "model", "ops", "records", "train")
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME and name not in _PARTS:
+            raise AttributeError(f"module 'flmr' has no attribute {name!r}")
+        try:
+            value = import_module(f"flmr.{name}") if name in _PARTS else getattr(import_module(_HOME[name]), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "flmr").startswith("flmr"):
+                raise
+            raise MissingExtra(f"flmr.{name} needs {error.name}, which is not installed: pip install flmr") from error
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, *_PARTS, "__version__"])

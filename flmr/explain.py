@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 
 from flmr.errors import StorageError, UnreadableImage
 from flmr.images import load_image
@@ -25,6 +27,15 @@ from flmr.records import Explanation, ImageSource, Row
 
 PICTURE_PX = 720  # the longer side of an embedded picture: sharp at the size it is shown, small in bytes
 KINDS = {"text": "words", "image": "whole picture", "region": "regions"}
+MARKERS = {  # word pieces that stand for no word, and what is shown in place of those that say nothing themselves
+    "[CLS]": "[CLS] begins a text",
+    "[SEP]": "[SEP] ends it",
+    "[unused0]": "[Q] says that it is a question",
+    "[unused1]": "[D] that it is a passage",
+    "[MASK]": "[MASK] fills a question up to its length",
+    "[UNK]": "[UNK] stands for what the vocabulary cannot spell",
+}
+UNREAD_SHOWN = 200  # characters: a longer tail that no row stands for is folded away
 
 
 @dataclass(frozen=True)
@@ -81,9 +92,9 @@ def page(explanation: Explanation) -> str:
             "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
             "<meta name='viewport' content='width=device-width, initial-scale=1'>",
             f"<title>{escape(title)} · {escape(question)}</title><style>{STYLE}</style></head><body><main>",
-            f"<header><p class='over'>Why this passage?</p><h1>{escape(question)}</h1>",
+            f"<header><p class='over'>Why this passage?</p><h1 dir='auto'>{escape(question)}</h1>",
             f"<p class='sub'>rank <b>{hit.rank}</b> · score <b>{hit.score:.3f}</b>",
-            f" · passage <code>{escape(hit.id)}</code></p>",
+            f" · passage <code dir='auto'>{escape(hit.id)}</code></p>",
             "<p class='sub hint'>Point at a word, a region or a row to see what it matched; click to keep it.</p>",
             "</header>",
             f"<div class='pair'><section>{_query_side(explanation)}</section>",
@@ -91,7 +102,7 @@ def page(explanation: Explanation) -> str:
             f"<section>{_score_split(explanation)}</section></div></div>",
             f"<section>{_row_table(explanation)}</section>",
             "<footer>The score is the sum, over the rows of the question, of the largest similarity to any row of the",
-            " passage, computed from the vectors that the index stores.</footer></main>",
+            f" passage, computed from the vectors that the index stores.{_markers(explanation)}</footer></main>",
             f"<script type='application/json' id='data'>{_data(explanation)}</script><script>{SCRIPT}</script>",
             "</body></html>\n",
         ]
@@ -116,7 +127,7 @@ def _passage_side(explanation: Explanation, title: str) -> str:
     picture = ""
     if passage is not None and passage.image is not None:
         try:
-            picture = f"<img class='small' alt='' src='{_data_uri(passage.image)}'>"
+            picture = f"<img class='small' alt='' src='{_embedded(passage.image)[1]}'>"
         except UnreadableImage as error:
             picture = f"<p class='note'>{escape(str(error))}</p>"
     pictured = [i for i, row in enumerate(explanation.passage_rows) if row.kind != "text"]
@@ -125,7 +136,7 @@ def _passage_side(explanation: Explanation, title: str) -> str:
     )
     picture += f"<p class='chips image'><small>picture</small>{chips}</p>" if pictured else ""
     marked = _marked_text(explanation.passage_text, explanation.passage_rows, heat, "p")
-    return f"<h2>{escape(title)}</h2>{picture}{marked}"
+    return f"<h2 dir='auto'>{escape(title)}</h2>{picture}{marked}"
 
 
 def _picture(image: ImageSource, rows: Sequence[Row], heat: np.ndarray, scores: np.ndarray) -> str:
@@ -139,9 +150,10 @@ def _picture(image: ImageSource, rows: Sequence[Row], heat: np.ndarray, scores: 
     blur = min((row.region.right - row.region.left for _, row in regions if row.region), default=0.1) * 0.35
     whole = [i for i, row in enumerate(rows) if row.kind == "image"]
     chips = "".join(_chip(i, rows[i], heat[i], "q", str(n)) for n, i in enumerate(whole, start=1))
+    shown, uri = _embedded(image)
     return (
-        f"<figure><div class='frame{' heated' if regions else ''}'>"
-        f"<img alt='the picture of the question' src='{_data_uri(image)}'>"
+        f"<figure><div class='frame{' heated' if regions else ''}' style='--a:{shown.width / shown.height:.4f}'>"
+        f"<img alt='the picture of the question' src='{uri}'>"
         "<svg viewBox='0 0 1 1' preserveAspectRatio='none' aria-hidden='true'>"
         "<filter id='soft' x='-.2' y='-.2' width='1.4' height='1.4'>"
         f"<feGaussianBlur stdDeviation='{blur:.4f}'/></filter>"
@@ -163,26 +175,43 @@ def _legend(scores: list[float]) -> str:
 def _marked_text(text: str, rows: Sequence[Row], heat: np.ndarray, side: str) -> str:
     """The text with every row's characters in a span, then rows that stand for no characters as chips."""
     placed = sorted((row.span, i) for i, row in enumerate(rows) if row.kind == "text" and row.span is not None)
+    starts = {span[0] for span, _ in placed}
     parts, cursor, loose = [], 0, [i for i, row in enumerate(rows) if row.kind == "text" and row.span is None]
     for (start, end), i in placed:
         if start < cursor or end <= start:
             loose.append(i)
             continue
-        parts.append(f"<span class='dim'>{escape(text[cursor:start])}</span>" if text[cursor:start].strip() else " ")
-        if start == cursor:
-            parts.pop()
+        while end < len(text) and end not in starts and unicodedata.category(text[end])[0] == "M":
+            end += 1  # accents that the tokenizer strips: cut from their letter they would be drawn alone
+        gap = escape(text[cursor:start])
+        parts.append(f"<span class='dim'>{gap}</span>" if gap.strip() else gap)
         parts.append(
             f"<span class='tok text' tabindex='0' data-row='{side}{i}' data-heat='{side}{i}'"
             f" style='--h:{heat[i]:.3f}'>{escape(text[start:end])}</span>"
         )
         cursor = end
-    parts.append(f"<span class='dim'>{escape(text[cursor:])}</span>")
+    unread = f"<span class='dim'>{escape(text[cursor:])}</span>"
+    if len(text) - cursor > UNREAD_SHOWN:
+        note = f"{len(text) - cursor:,} characters more, which the encoder does not read"
+        unread = f"<details><summary>{note}</summary>{unread}</details>"
     times = Counter(rows[i].label for i in loose)  # the same marker many times over is shown small
     chips = "".join(
-        _chip(i, rows[i], heat[i], side, "·" if times[rows[i].label] > 4 else rows[i].label) for i in sorted(loose)
+        _chip(i, rows[i], heat[i], side, "·" if times[rows[i].label] > 4 else _shown(rows[i])) for i in sorted(loose)
     )
     markers = f"<p class='chips text'><small>markers</small>{chips}</p>" if chips else ""
-    return f"<p class='body'>{''.join(parts)}</p>{markers}"
+    return f"<div class='body' dir='auto'>{''.join(parts)}{unread}</div>{markers}"
+
+
+def _shown(row: Row) -> str:
+    """A row's label for people: [Q] and [D] for the unused words that mark a question and a passage."""
+    return MARKERS[row.label].split()[0] if row.label in MARKERS else row.label
+
+
+def _markers(explanation: Explanation) -> str:
+    """What the marker words on the page mean; empty where there are none."""
+    labels = {row.label for row in (*explanation.query_rows, *explanation.passage_rows)}
+    meant = [meaning for label, meaning in MARKERS.items() if label in labels]
+    return f" {', '.join(meant)}." if meant else ""
 
 
 def _chip(i: int, row: Row, heat: float, side: str, label: str) -> str:
@@ -220,13 +249,16 @@ def _row_table(explanation: Explanation) -> str:
     for place, i in enumerate(np.argsort(-scores, kind="stable"), start=1):
         row, matched = explanation.query_rows[i], explanation.passage_rows[best[i]]
         lines.append(
-            f"<tr class='{row.kind}' data-row='q{i}' tabindex='0'><td>{place}</td><td><i></i>{KINDS[row.kind]}</td>"
-            f"<td>{escape(row.label)}</td><td class='num'>{scores[i]:.3f}</td>"
+            f"<tr class='{row.kind}' data-row='q{i}' tabindex='0'><td>{place}</td>"
+            f"<td><i></i><span>{KINDS[row.kind]}</span></td>"
+            f"<td dir='auto'>{escape(_shown(row))}</td><td class='num'>{scores[i]:.3f}</td>"
             f"<td class='bar'><b style='width:{100 * max(float(scores[i]), 0) / top:.1f}%'></b></td>"
-            f"<td>{escape(matched.label)}</td></tr>"
+            f"<td dir='auto'>{escape(_shown(matched))}</td></tr>"
         )
-    names = ("", "row of the question", "", "adds", "", "matched in the passage")
-    head = "<tr>" + "".join(f"<th{' class=num' if name == 'adds' else ''}>{name}</th>" for name in names) + "</tr>"
+    head = (
+        "<tr><th></th><th colspan=2>row of the question</th><th class=num>adds</th><th></th>"
+        "<th>matched in the passage</th></tr>"
+    )
     shown, rest = lines[:12], lines[12:]
     more = (
         f"<details><summary>the other {len(rest)} rows</summary><table>{''.join(rest)}</table></details>"
@@ -266,13 +298,14 @@ def _data(explanation: Explanation) -> str:
     return json.dumps(data).replace("<", "\\u003c")
 
 
-def _data_uri(source: ImageSource) -> str:
+def _embedded(source: ImageSource) -> tuple[Image, str]:
+    """The picture at the size it is shown, and as a data URI."""
     image = load_image(source)
     image.thumbnail((PICTURE_PX, PICTURE_PX))
     small = max(image.size) <= 320  # drawings and icons: PNG keeps their edges; photographs are smaller as JPEG
     buffer = io.BytesIO()
     image.save(buffer, "PNG") if small else image.save(buffer, "JPEG", quality=88)
-    return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return image, f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 STYLE = """
@@ -286,11 +319,12 @@ font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:2.5rem 1.25rem}
 header{margin-bottom:1.75rem}
 .over{margin:0;color:var(--dim);font-size:.78rem;letter-spacing:.12em;text-transform:uppercase}
-h1{margin:.15rem 0 .25rem;font-size:1.75rem;line-height:1.25;font-weight:650;text-wrap:balance}
+h1,h2,code,td[dir]{overflow-wrap:anywhere}
+h1{margin:.15rem 0 .25rem;text-align:left;font-size:1.75rem;line-height:1.25;font-weight:650;text-wrap:balance}
 h2{margin:0 0 .9rem;font-size:1.02rem;font-weight:650}
 .sub{margin:0;color:var(--dim)}.sub b{color:var(--ink)}code{font-size:.9em}
-.pair{display:grid;grid-template-columns:minmax(0,5fr) minmax(0,6fr);gap:1.25rem}
-@media (max-width:760px){.pair{grid-template-columns:1fr}}
+.pair{display:grid;grid-template-columns:minmax(0,5fr) minmax(0,6fr);gap:0 1.25rem;align-items:start}
+@media (max-width:760px){.pair{grid-template-columns:minmax(0,1fr)}}
 section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:1.25rem 1.4rem;
 margin-bottom:1.25rem}
 figure{margin:0 0 1rem}figcaption{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;color:var(--dim);
@@ -298,19 +332,20 @@ font-size:.82rem;margin-top:.5rem}
 figcaption i{flex:0 1 7rem;height:.6rem;border-radius:99px;
 background:linear-gradient(in oklch to right,#3b1f7a,#ffb000)}
 figcaption label{margin-left:auto}.hint{margin-top:.35rem;font-size:.88rem}
-.frame{position:relative;width:100%;max-width:420px;border-radius:10px;overflow:hidden;border:1px solid var(--line);
+.frame{position:relative;width:100%;max-width:min(420px,calc(560px*var(--a)));
+border-radius:10px;overflow:hidden;border:1px solid var(--line);
 background:#fff}
 .frame img{display:block;width:100%}.frame svg{position:absolute;inset:0;width:100%;height:100%}
 .heated img{filter:grayscale(.85) contrast(.9) brightness(1.05)}
 figure:has(#plain:checked) img{filter:none}figure:has(#plain:checked) .heat{opacity:0}
-.small{max-width:180px;border-radius:8px;border:1px solid var(--line);margin-bottom:.75rem}
+.small{max-width:180px;max-height:240px;border-radius:8px;border:1px solid var(--line);margin-bottom:.75rem}
 .heat rect{fill:color-mix(in oklch,#3b1f7a,#ffb000 calc(var(--h)*100%));fill-opacity:calc(.34 + .4*var(--h));
 transition:fill .15s,fill-opacity .15s}
 .hit rect{fill:transparent;cursor:crosshair}.hit rect.on{stroke:#fff;stroke-width:.008;paint-order:stroke}
-.chips+.body{margin-top:.9rem}.body{margin:0;font-size:1.06rem;line-height:1.85;white-space:pre-wrap;
+.chips+.body{margin-top:.9rem}.body{font-size:1.06rem;line-height:1.85;white-space:pre-wrap;
 overflow-wrap:anywhere}
 .dim{color:var(--dim)}
-.tok{--c:var(--text);border-radius:4px;padding:.08em .04em;cursor:default;transition:background .15s;
+.tok{--c:var(--text);border-radius:4px;padding:.08em 0;cursor:default;transition:background .15s;
 background:color-mix(in srgb,var(--c) calc(var(--h)*62%),transparent)}
 .tok.image{--c:var(--image)}.tok.on{outline:2px solid var(--c);outline-offset:1px}
 .chips{display:flex;flex-wrap:wrap;gap:.25rem;align-items:center;margin:.75rem 0 0}
@@ -333,6 +368,8 @@ td i{display:inline-block;width:.6rem;height:.6rem;border-radius:99px;margin-rig
 .num{text-align:right;font-variant-numeric:tabular-nums}td.bar{width:32%}td.bar b{display:block;height:9px;
 border-radius:99px}
 tr[data-row]:hover,tr.on{background:color-mix(in srgb,var(--ink) 6%,transparent)}
+@media (max-width:620px){td:nth-child(2) span,td:first-child,th:first-child{display:none}td.bar{width:22%}
+td,th{padding:.28rem .3rem}td i{margin:0}section{padding:1rem}}
 summary{cursor:pointer;color:var(--dim);padding:.6rem 0 .2rem}.note,footer{color:var(--dim);font-size:.88rem}
 @media print{body{background:#fff}section{break-inside:avoid}}
 """

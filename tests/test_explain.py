@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from flmr.errors import StorageError, UnreadableImage
 from flmr.explain import explanation_document, page, score_parts, write_page
-from flmr.records import Explanation, Hit, Passage, Query
+from flmr.records import Explanation, Hit, Passage, Query, Row
 
 
 def explanation(query: Query, passage: Passage) -> Explanation:
@@ -30,6 +32,12 @@ def red(tmp_path: Path) -> Path:
     path = tmp_path / "red.png"
     Image.new("RGB", (40, 30), (255, 0, 0)).save(path)
     return path
+
+
+def body(html: str) -> str:
+    """The passage's text as the page shows it."""
+    parts = re.findall(r"<div class='body' dir='auto'>(.*?)</div>", html, re.DOTALL)
+    return unescape(re.sub(r"<[^>]*>", "", parts[1]))
 
 
 def test_parts_sum_to_the_score_and_come_by_kind(red: Path) -> None:
@@ -79,9 +87,28 @@ def test_text_of_question_and_passage_is_escaped() -> None:
 def test_marked_text_keeps_every_character() -> None:
     text = "  A knot: 3_1 — héros,\nnew line & <tag>  "
     html = page(explanation(Query("knot"), Passage("p", text)))
-    body = re.findall(r"<p class='body'>(.*?)</p>", html, re.DOTALL)[1]
-    shown = re.sub(r"<[^>]*>", "", body).replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
-    assert shown.split() == text.split()
+    assert body(html) == text
+
+
+def test_accents_stay_with_the_letter_that_they_are_on() -> None:
+    html = page(explanation(Query("वक्र"), Passage("p", "एक वक्र है")))
+    assert not re.search(r">[\u0900-\u0903\u093a-\u094f]", html)
+    assert body(html) == "एक वक्र है"
+
+
+def test_long_tail_that_no_row_stands_for_is_folded_and_counted() -> None:
+    one = explanation(Query("knot"), Passage("p", "a knot"))
+    whole = replace(one, passage_text="a knot" + " and more" * 500)
+    html = page(whole)
+    assert "<details><summary>4,500 characters more, which the encoder does not read</summary>" in html
+    assert "encoder does not read" not in page(one)
+
+
+def test_marker_words_are_explained_where_they_occur() -> None:
+    one = explanation(Query("knot"), Passage("p", "a knot"))
+    marked = replace(one, query_rows=(Row("text", "[unused0]"), *one.query_rows[1:]))
+    assert "[Q] says that it is a question" in page(marked) and ">[Q]</span>" in page(marked)
+    assert "says that it is" not in page(one)
 
 
 def test_question_without_picture_and_picture_without_question_both_have_pages(red: Path) -> None:

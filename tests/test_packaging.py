@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+import flmr
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,30 @@ def test_importing_the_engine_takes_less_than_a_second_of_a_processor_and_no_tor
 
 
 def test_front_door_names_all_resolve() -> None:
-    import flmr
-
     for name in flmr.__all__:
         assert getattr(flmr, name) is not None
+
+
+def test_every_name_that_the_readme_spells_out_is_there_after_import_flmr() -> None:
+    names = set(re.findall(r"`(flmr(?:\.[A-Za-z_]+)+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert len(names) > 10
+    code = f"import flmr\nfor name in {sorted(names)!r}: eval(name)\nprint('all')"
+    assert run_without((), code) == "all"
+
+
+def test_what_needs_torch_says_so_where_it_is_not_installed() -> None:
+    code = """
+import flmr
+for use in (lambda: flmr.FLMRConfig, lambda: flmr.train, lambda: flmr.load_encoder("bundled")):
+    try:
+        use()
+    except flmr.FlmrError as error:
+        print(error)
+"""
+    said = run_without(ONLY_NUMPY, code).splitlines()
+    assert len(said) == 3 and all("not installed: pip install flmr" in line for line in said)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Indx'"):
+        _ = flmr.Indx

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flmr.errors import CheckpointError, InvalidInput, NotAvailable
+from flmr.errors import CheckpointError, InvalidInput, MissingExtra, NotAvailable
 from flmr.model.hub import checkpoint_folder
 from flmr.roles import Encoder
 
@@ -25,10 +25,15 @@ def load_encoder(
     one is made; passages stay as they are, so that one index answers with and without.
     What is local is loaded without any attempt on the network.  Raises NotAvailable where it is neither local nor
     reachable, CheckpointError where it is in no known layout or not a whole one, InvalidInput where there are no
-    rows of pictures to pool.
+    rows of pictures to pool, MissingExtra where torch or transformers is not installed.
     """
     name, folder = _find(name_or_path)
     layout = _layout(folder)
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"encoders need {error.name}, which is not installed: pip install flmr") from error
     options: dict[str, Any] = {"name": name, "device": device, "batch_size": batch_size}
     if layout in ("flmr", "colbert"):
         from flmr.model.encoder import FLMREncoder
