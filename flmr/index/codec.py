@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ from flmr.index.kmeans import kmeans
 from flmr.index.lazy import lazy
 from flmr.index.manifest import RESTORE, CodecRecord, FileRecord
 from flmr.index.store import Storage, file_size, map_array
-from flmr.ops.arrays import Device
+from flmr.ops.arrays import Device, in_memory, is_tensor, placed
 from flmr.ops.assign import assign_rounded, round_rows
 from flmr.ops.coded import Codebook
 from flmr.ops.multiply import multiply
@@ -52,6 +53,8 @@ VECTORS_PER_CENTROID = 128
 MAX_CENTROIDS = 65_536
 HEADROOM = 512  # the largest scale over that of the longest row: later rows, and residuals, may be longer
 WIDTH_BYTES = 1 << 20
+
+Rows = Any  # an array, or a tensor in a CUDA device's memory
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,25 @@ class Codec:
         """What its codes mean, as the ops read it."""
         return Codebook(self.centroids_KD, self.centroid_scales_K, self.scale_table, self.levels, self.nbits)
 
-    def rotate(self, vectors_TD: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-        """Vectors, or a query's rows, in the space of the codes: (T, D) float32."""
-        permuted_TD = vectors_TD if self._in_order else vectors_TD[:, self.permutation_D]
+    @lazy
+    def there(self) -> Codec:
+        """The same with what encoding reads as tensors in the current CUDA device's memory."""
+        names = ("centroids_KD", "centroid_scales_K", "permutation_D", "rotation")
+        return replace(self, **{name: placed(getattr(self, name), "cuda") for name in names})
+
+    def beside(self, rows: Rows) -> Codec:
+        """Itself for an array; for a tensor itself in the current CUDA device's memory."""
+        return self.there if is_tensor(rows) else self
+
+    def rotate(self, vectors_TD: Rows, *, threads: int | None = None) -> Rows:
+        """Vectors, or a query's rows, in the space of the codes: (T, D) float32, where they lie."""
+        own = self.beside(vectors_TD)
+        permuted_TD = vectors_TD if self._in_order else vectors_TD[:, own.permutation_D]
         if len(self.blocks) == 1:
-            return multiply(permuted_TD, self._transposed[0][1], threads=threads)
-        rotated_TD = np.empty((len(vectors_TD), self.dim), np.float32)
-        for dims, matrix in self._transposed:
+            return multiply(permuted_TD, own._transposed[0][1], threads=threads)
+        shape = len(vectors_TD), self.dim
+        rotated_TD = np.empty(shape, np.float32) if own is self else own.rotation.new_empty(shape)  # type: ignore[attr-defined]
+        for dims, matrix in own._transposed:
             rotated_TD[:, dims] = multiply(permuted_TD[:, dims], matrix, threads=threads)
         return rotated_TD
 
@@ -108,21 +123,20 @@ class Codec:
         return most <= float(self.scale_table[-1]) * widest(self.nbits)
 
     def encode(
-        self, vectors_TD: np.ndarray, *, threads: int | None = None, device: Device = "cpu"
+        self, vectors_TD: Rows, *, threads: int | None = None, device: Device = "cpu"
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Codes (T,) uint16, packed residuals (T, P) uint8, numbers of scales (T,) uint8.
 
-        device: where the nearest centroids are found.
+        device: where residuals are made, of arrays; those of a tensor are made where it lies.
         Raises InvalidInput for a row that is far longer than those that the codec was fitted to.
         """
-        rotated_TD = self.rotate(vectors_TD, threads=threads)
-        codes_T, _ = assign_rounded(
-            rotated_TD, self.centroids_KD, self.centroid_scales_K, threads=threads, device=device
-        )
+        rotated_TD = self.rotate(placed(vectors_TD, device), threads=threads)
+        codes_T = self._assigned(rotated_TD, threads)[0]
         rotated_TD -= self.nearest(codes_T)
+        residuals_TD, codes_T = in_memory(rotated_TD), in_memory(codes_T).astype(np.uint16, copy=False)
         try:
             packed_TP, scales_T = quantize(
-                rotated_TD, self.scale_table, nbits=self.nbits, levels=self.levels, threads=threads
+                residuals_TD, self.scale_table, nbits=self.nbits, levels=self.levels, threads=threads
             )
         except InvalidInput as error:
             raise InvalidInput(
@@ -131,11 +145,10 @@ class Codec:
             ) from error
         return codes_T, packed_TP, scales_T
 
-    def distances(self, vectors_TD: np.ndarray, *, threads: int | None = None, device: Device = "cpu") -> np.ndarray:
+    def distances(self, vectors_TD: Rows, *, threads: int | None = None) -> np.ndarray:
         """Squared residual of each vector: (T,) float32."""
-        rotated_TD = self.rotate(vectors_TD, threads=threads)
-        book = (self.centroids_KD, self.centroid_scales_K)
-        return assign_rounded(rotated_TD, *book, threads=threads, device=device)[1]
+        distances_T: np.ndarray = in_memory(self._assigned(self.rotate(vectors_TD, threads=threads), threads)[1])
+        return distances_T
 
     def decode(self, codes_T: np.ndarray, packed_TP: np.ndarray, scales_T: np.ndarray) -> np.ndarray:
         """The vectors that the codes stand for, in the caller's space: (T, D) float32."""
@@ -151,10 +164,14 @@ class Codec:
         residuals_TD += self.nearest(codes_T)
         return residuals_TD
 
-    def nearest(self, codes_T: np.ndarray) -> np.ndarray:
-        """The centroids of codes, in the space of the codes: (T, D) float32."""
-        centroids_TD: np.ndarray = self.centroids_KD[codes_T] * self.centroid_scales_K[codes_T][:, None]
-        return centroids_TD
+    def nearest(self, codes_T: Rows) -> Rows:
+        """The centroids of codes, in the space of the codes: (T, D) float32, where the codes lie."""
+        own = self.beside(codes_T)
+        return own.centroids_KD[codes_T] * own.centroid_scales_K[codes_T][:, None]
+
+    def _assigned(self, rotated_TD: Rows, threads: int | None) -> tuple[Rows, Rows]:
+        own = self.beside(rotated_TD)
+        return assign_rounded(rotated_TD, own.centroids_KD, own.centroid_scales_K, threads=threads)
 
     def _matrices(self) -> list[tuple[slice, np.ndarray]]:
         matrices, dim, place = [], 0, 0
@@ -171,7 +188,8 @@ class Codec:
 
     @lazy
     def _transposed(self) -> list[tuple[slice, np.ndarray]]:
-        return [(dims, np.ascontiguousarray(matrix.T)) for dims, matrix in self._matrices()]
+        matrices = self._matrices()
+        return [(dims, matrix.T if is_tensor(matrix) else np.ascontiguousarray(matrix.T)) for dims, matrix in matrices]
 
 
 def num_centroids(num_vectors: int, num_sampled: int) -> int:
@@ -188,7 +206,7 @@ def sample_size(num_vectors: int, dim: int, memory_bytes: int) -> int:
 
 
 def fit(
-    sample_SD: np.ndarray,
+    sample_SD: Rows,
     *,
     nbits: int,
     num_vectors: int,
@@ -199,6 +217,8 @@ def fit(
     report: Callable[[int, int], None] | None = None,
 ) -> Codec:
     """A codec for a corpus of `num_vectors` vectors from a sample of them: float32 or float16, at least one row.
+
+    device: where vectors are clustered, of arrays; those of a tensor are clustered where it lies.
 
     largest: greatest root mean square of a row of the corpus; None: of the sample.  Rows that come later may have up to
     256 times that.
@@ -221,16 +241,18 @@ def fit(
         num_vectors,
     )
     wanted = num_centroids(num_vectors, len(sample_SD))
+    sample_SD = placed(sample_SD, device)
     rotated_SD = blank.rotate(sample_SD, threads=threads)
-    centroids_KD = kmeans(rotated_SD, wanted, seed=seed, threads=threads, device=device, report=report)
+    centroids_KD = in_memory(kmeans(rotated_SD, wanted, seed=seed, threads=threads, report=report))
     rounded_KD, scales_K = round_rows(centroids_KD)
     codec = replace(blank, centroids_KD=rounded_KD, centroid_scales_K=scales_K)
-    distances_S = codec.distances(sample_SD, threads=threads, device=device)
+    distances_S = codec.distances(sample_SD, threads=threads)
     return replace(codec, residual=float(distances_S.mean(dtype=np.float64)))
 
 
-def widest_row(vectors_TD: np.ndarray) -> float:
+def widest_row(vectors_TD: Rows) -> float:
     """The greatest root mean square of a row."""
+    vectors_TD = in_memory(vectors_TD)
     most, step = 0.0, max(1, WIDTH_BYTES // (4 * vectors_TD.shape[1]))
     for first in range(0, len(vectors_TD), step):
         rows = vectors_TD[first : first + step].astype(np.float32, copy=False)

@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from flmr.index.codec import MAX_CENTROIDS, Codec, num_centroids
+from flmr.index.codec import MAX_CENTROIDS, Codec, Rows, num_centroids
 from flmr.index.kmeans import kmeans
-from flmr.ops.arrays import Device
+from flmr.ops.arrays import Device, in_memory, placed
 from flmr.ops.assign import round_rows
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ LEAST_PER_CENTROID = 8  # vectors: a mean of fewer is no centroid
 
 def grown(
     codec: Codec,
-    sample_SD: np.ndarray,
+    sample_SD: Rows,
     num_vectors: int,
     *,
     seed: int,
@@ -45,12 +45,13 @@ def grown(
 ) -> Codec:
     """The codec itself, or where `num_vectors` new vectors have drifted, with more centroids after its own.
 
-    sample_SD: of the new vectors, float32 or float16.  The new centroids are means of those vectors that are farther
-    from the old ones than is usual.
+    sample_SD: of the new vectors, float32 or float16; of an array `device` says where it is looked at.  The new
+    centroids are means of those vectors that are farther from the old ones than is usual.
     """
     if codec.residual is None or not len(sample_SD):
         return codec
-    distances_S = codec.distances(sample_SD, threads=threads, device=device)
+    sample_SD = placed(sample_SD, device)
+    distances_S = codec.distances(sample_SD, threads=threads)
     far = np.flatnonzero(distances_S > codec.residual)
     total = codec.fitted_on + num_vectors
     wanted = round(DENSITY * num_centroids(total, total) * num_vectors / total)
@@ -59,9 +60,7 @@ def grown(
         return codec
     log.info("%d new vectors lie far from their centroids: %d more", num_vectors, wanted)
     rotated_SD = codec.rotate(sample_SD[far], threads=threads)
-    added_KD, scales_K = round_rows(
-        kmeans(rotated_SD, wanted, seed=seed, threads=threads, device=device, report=report)
-    )
+    added_KD, scales_K = round_rows(in_memory(kmeans(rotated_SD, wanted, seed=seed, threads=threads, report=report)))
     return replace(
         codec,
         centroids_KD=np.concatenate([codec.centroids_KD, added_KD]),

@@ -89,8 +89,9 @@ class Index:
         keep_vectors: also store float16 vectors and take scores from them.  pool: make one row of every 2, 3, ... of an
         item, those that are most alike, also of what is added later.  memory_limit: bytes for the work, default
         512 MB; ids come on top.  encoder, recipe: written into the manifest.
-        device: "cuda" clusters vectors and finds their nearest centroids on a CUDA device, where sums are rounded in
-        another order: of two centroids that are equally near the other may be chosen.
+        device: "cuda" rotates vectors, clusters them and finds their nearest centroids on a CUDA device, where sums are
+        rounded in another order: what is stored may differ in the last bit of its float32 numbers, and of two centroids
+        that are equally near the other may be chosen.
         sample_queries: 16 or more queries as they will be asked, see `calibrate`, or a function that gives them or None
         once all vectors have been read.
         resume: keep what is computed in `PATH.building` until the index stands, also when this is interrupted, and take

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from flmr.errors import InvalidInput
-from flmr.ops.arrays import Device, is_tensor
+from flmr.ops.arrays import in_memory, is_tensor
 from flmr.ops.assign import assign_rounded, round_rows
 from flmr.ops.means import means
 
@@ -32,7 +32,6 @@ def kmeans(
     seed: int = 0,
     iterations: int = ITERATIONS,
     threads: int | None = None,
-    device: Device = "cpu",
     report: Callable[[int, int], None] | None = None,
 ) -> Rows:
     """At most `num_centroids` centroids, (K, D) float32: fewer where there are fewer distinct vectors.
@@ -40,13 +39,7 @@ def kmeans(
     vectors_SD: float32 or float16, at least one row.  num_centroids: at most 65,536.  report: called with (iterations
     done, of).  Raises InvalidInput on none.  Of a tensor a tensor on its device: vectors that an encoder left on a CUDA
     device are clustered there, by the same steps, whose sums are rounded in another order (`flmr.ops.assign_torch`).
-    device "cuda" sends an array there and brings back its centroids.
     """
-    if device == "cuda" and not is_tensor(vectors_SD):
-        from flmr.ops.cuda import sent
-
-        how: dict[str, Any] = {"seed": seed, "iterations": iterations, "threads": threads, "report": report}
-        return kmeans(sent(vectors_SD), num_centroids, **how).cpu().numpy()  # type: ignore[return-value]
     if len(vectors_SD) == 0 or num_centroids < 1:
         raise InvalidInput(
             f"k-means needs at least one vector and one centroid, not {len(vectors_SD)} and {num_centroids}"
@@ -74,7 +67,7 @@ def _repair(vectors_SD: Any, distances_S: Any, means_KD: Any, counts_K: Any) -> 
     """Move centroids that no vector chose onto the vectors that are farthest from theirs, if any is off its own."""
     if (counts_K > 0).all():
         return
-    distances, counts = (of.cpu().numpy() if is_tensor(of) else of for of in (distances_S, counts_K))  # few numbers
+    distances, counts = in_memory(distances_S), in_memory(counts_K)  # few numbers
     empty = np.flatnonzero(counts == 0)
     farthest = np.argsort(-distances, kind="stable")[: len(empty)]
     farthest = farthest[distances[farthest] > 0]

@@ -69,6 +69,15 @@ def in_memory(values: Any) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # NumPy has no bfloat16
 
 
+def placed(values: Any, device: Device) -> Any:
+    """For "cuda" what an array holds as a tensor in the current CUDA device's memory; a tensor stays where it lies."""
+    if device == "cpu" or is_tensor(values):
+        return values
+    from flmr.ops.cuda import sent
+
+    return sent(values)
+
+
 def same(what: str, **sizes: int) -> int:
     """The one value that all sizes have; raises InvalidInput naming those that differ."""
     values = set(sizes.values())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flmr.errors import InvalidInput
 from flmr.ops import native
-from flmr.ops.arrays import Array, Device, is_tensor, ready, same
+from flmr.ops.arrays import Array, is_tensor, ready, same
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,6 @@ def assign_rounded(
     *,
     threads: int | None = None,
     isa: str | None = None,
-    device: Device = "cpu",
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32]]: ...
 
 
@@ -118,7 +117,6 @@ def assign_rounded(
     *,
     threads: int | None = None,
     isa: str | None = None,
-    device: Device = "cpu",
 ) -> tuple[Any, Any]:
     """Row of the nearest centroid `scales_K * centroids_KD` of each vector, nearly, and the squared distance to that.
 
@@ -129,18 +127,13 @@ def assign_rounded(
     vectors_TD: float32 or float16.  centroids_KD: int8, 1 to 65,536 rows.  scales_K: float32.
     Returns (T,) uint16, (T,) float32.  A vector with NaN or infinity gets row 0 and a distance that is not finite.
     Raises InvalidInput on a wrong type or shape, without centroids and with too many.
-    Tensors stay on their device, and codes are int32: see `flmr.ops.assign_torch`.  device "cuda" sends arrays to the
-    CUDA device and brings back what it says of them.
+    Tensors stay on their device, and codes are int32: see `flmr.ops.assign_torch`.
     """
     if is_tensor(vectors_TD):
         from flmr.ops.assign_torch import assign_rounded_tensors
 
         return assign_rounded_tensors(vectors_TD, centroids_KD, scales_K, threads=threads)
     vectors, centroids, scales = _checked_rounded(vectors_TD, centroids_KD, scales_K)
-    if device == "cuda":
-        from flmr.ops.assign_torch import assign_rounded_sent
-
-        return assign_rounded_sent(vectors, centroids, scales)
     codes = np.empty(len(vectors), np.uint16)
     distances = np.empty(len(vectors), np.float32)
     run = native.thread_count(threads), native.isa(isa)

@@ -1,8 +1,8 @@
-"""The nearest centroids of torch tensors, and the means of codes, on the device where the tensors lie.
+"""The nearest centroids of torch tensors, the means of codes, and products, on the device where the tensors lie.
 
-Knows vectors, codes and the roundings of flmr.ops.assign, whose functions come here when they are given tensors; knows
-nothing of clusters.  On a CUDA device nothing but sizes crosses to the host; on the processor the native kernels read
-the tensors in place.
+Knows vectors, codes and the roundings of flmr.ops.assign, whose functions come here when they are given tensors, as do
+those of means and multiply; knows nothing of clusters.  On a CUDA device nothing but sizes crosses to the host; on the
+processor the native kernels read the tensors in place.
 """
 
 # T vectors, K centroids, D dim.
@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from flmr.errors import InvalidInput, NativeError
 from flmr.ops import cuda
-from flmr.ops.arrays import Array, same
+from flmr.ops.arrays import in_memory, same
 from flmr.ops.assign import LEAST, MAX_ROUNDED, assign, assign_rounded, round_rows
 from flmr.ops.means import means
+from flmr.ops.multiply import multiply
 
 CHUNK_BYTES = 64 << 20  # of float32 rows that are worked on at a time
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -87,18 +86,6 @@ def assign_rounded_tensors(
     return codes_T, _distances(vectors_TD, codes_T, centroids_KD.float() * scales_K[:, None])
 
 
-def assign_rounded_sent(
-    vectors_TD: Array, centroids_KD: Array, scales_K: Array
-) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
-    """As `assign_rounded`, of arrays that are sent to the current CUDA device a chunk at a time."""
-    book = cuda.sent(centroids_KD), cuda.sent(scales_K)
-    codes_T, distances_T = np.empty(len(vectors_TD), np.uint16), np.empty(len(vectors_TD), np.float32)
-    for here in _chunks(vectors_TD):
-        codes, distances = assign_rounded_tensors(cuda.sent(vectors_TD[here]), *book)
-        codes_T[here], distances_T[here] = codes.cpu().numpy(), distances.cpu().numpy()
-    return codes_T, distances_T
-
-
 @torch.no_grad()
 def means_tensors(
     vectors_TD: Tensor, codes_T: Tensor, num_codes: int, *, threads: int | None = None
@@ -124,6 +111,23 @@ def means_tensors(
     return (sums_KD / counts_K.clamp(min=1)[:, None]).float(), counts_K
 
 
+@torch.no_grad()
+def multiply_tensors(vectors_TD: Tensor, rows_ED: Tensor, *, threads: int | None = None) -> Tensor:
+    """As `multiply`.  On a CUDA device in float64: what it makes of float32 products depends on its settings (TF32) and
+    on the number of vectors; rounded from float64 they are as near as float32 can be, in any company.
+    """
+    _check_rows("vectors", vectors_TD, FLOATS)
+    _check_rows("rows", rows_ED, FLOATS)
+    same("D", vectors=vectors_TD.shape[1], rows=rows_ED.shape[1])
+    if not _on_card(vectors_TD):
+        return torch.from_numpy(multiply(in_memory(vectors_TD), in_memory(rows_ED), threads=threads))
+    rows_DE = rows_ED.double().T
+    found_TE = vectors_TD.new_empty((len(vectors_TD), len(rows_ED)), dtype=torch.float32)
+    for here in _chunks(vectors_TD):
+        found_TE[here] = vectors_TD[here].double() @ rows_DE
+    return found_TE
+
+
 def _rounded(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
     rows_ND = rows_ND.float()
     most_N = rows_ND.abs().amax(dim=1)
@@ -141,7 +145,7 @@ def _distances(vectors_TD: Tensor, codes_T: Tensor, centroids_KD: Tensor) -> Ten
     return distances_T
 
 
-def _chunks(vectors_TD: Tensor | Array) -> Iterator[slice]:
+def _chunks(vectors_TD: Tensor) -> Iterator[slice]:
     step = max(1, CHUNK_BYTES // (4 * max(1, vectors_TD.shape[1])))
     for first in range(0, len(vectors_TD), step):
         yield slice(first, first + step)
@@ -179,6 +183,5 @@ def _on_card(tensor: Tensor) -> bool:
 
 
 def _native(op: Callable[..., Any], *tensors: Tensor) -> tuple[Tensor, Tensor]:
-    arrays = ((of.float() if of.dtype == torch.bfloat16 else of).numpy() for of in tensors)
-    first, second = op(*arrays)
+    first, second = op(*map(in_memory, tensors))
     return torch.from_numpy(first.astype("int32") if first.dtype.kind == "u" else first), torch.from_numpy(second)

@@ -7,20 +7,38 @@ A matrix library adds in an order that follows from the number of vectors, of th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, overload
+
 import numpy as np
 from numpy.typing import NDArray
 
 from flmr.ops import native
-from flmr.ops.arrays import Array, ready, same
+from flmr.ops.arrays import Array, is_tensor, ready, same
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
+@overload
 def multiply(
     vectors_TD: Array, rows_ED: Array, *, threads: int | None = None, isa: str | None = None
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32]: ...
+
+
+@overload
+def multiply(vectors_TD: Tensor, rows_ED: Tensor, *, threads: int | None = None) -> Tensor: ...
+
+
+def multiply(vectors_TD: Any, rows_ED: Any, *, threads: int | None = None, isa: str | None = None) -> Any:
     """Dot products of all vectors with all rows: (T, E) float32, the same bits with any T and number of threads.
 
     vectors_TD, rows_ED: float32 or float16.  Raises InvalidInput on a wrong type or shape.
+    Tensors stay on their device: see `flmr.ops.assign_torch`.
     """
+    if is_tensor(vectors_TD):
+        from flmr.ops.assign_torch import multiply_tensors
+
+        return multiply_tensors(vectors_TD, rows_ED, threads=threads)
     vectors, rows = _checked(vectors_TD, rows_ED)
     out = np.empty((len(vectors), len(rows)), np.float32)
     native.call("multiply", vectors, rows, out, native.thread_count(threads), native.isa(isa))

@@ -102,3 +102,27 @@ def test_a_codec_comes_back_from_its_files(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(codec.encode(VECTORS), opened.encode(VECTORS), strict=True))
     with pytest.raises(CorruptIndex):
         open_codec(tmp_path, 1, record, nbits=3, dim=25)
+
+
+@pytest.mark.parametrize("dim", [24, 300])  # 300: two blocks, permuted
+def test_a_card_fits_and_encodes_as_the_processor_does(emulated_card: None, dim: int) -> None:
+    torch = pytest.importorskip("torch")
+    vectors = np.concatenate(clustered_items(40, dim)).astype(np.float16)
+    codec = fit(vectors, nbits=2, num_vectors=200, seed=0)
+    expected = codec.encode(vectors)
+    rows = torch.from_numpy(vectors)
+    for found in (codec.encode(rows), codec.encode(vectors, device="cuda")):
+        assert [of.dtype for of in found] == [np.uint16, np.uint8, np.uint8]
+        same_codes = found[0] == expected[0]
+        assert same_codes.mean() > 0.99
+        # A path through the trellis may change with the last bit of a residual, but not what it is worth.
+        decoded = [codec.decode_rotated(*of)[same_codes] for of in (found, expected)]
+        errors = [np.square(of - codec.rotate(vectors)[same_codes]).sum() for of in decoded]
+        assert errors[0] == pytest.approx(errors[1], rel=1e-3)
+        assert (decoded[0] == decoded[1]).all(axis=1).mean() > 0.99
+    np.testing.assert_allclose(codec.distances(rows), codec.distances(vectors), rtol=1e-4, atol=1e-6)
+    there = fit(rows.float(), nbits=2, num_vectors=200, seed=0)
+    assert isinstance(there.centroids_KD, np.ndarray)
+    assert (there.centroids_KD == codec.centroids_KD).mean() > 0.99
+    with pytest.raises(InvalidInput, match="far longer than those"):
+        codec.encode(rows[:3].float() * 1e5)

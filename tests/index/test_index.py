@@ -133,8 +133,10 @@ def test_an_index_that_a_card_clusters_and_assigns_is_that_of_the_processor(
             ix.add([item + np.float32(1) for item in items[200:]])  # drifted: centroids are added
             ix.commit()
             stored.append([ix.searcher().vectors(str(i)) for i in range(300)])
-    same = [np.array_equal(*pair) for pair in zip(*stored, strict=True)]
-    assert np.mean(same) > 0.99  # of centroids that are equally near the other may be chosen
+    # Vectors of length 1 and 2, rounded to float32 twice on their way; of centroids that are equally near the other
+    # may be chosen.
+    same = [np.allclose(*pair, rtol=0, atol=4 * np.finfo(np.float32).eps) for pair in zip(*stored, strict=True)]
+    assert np.mean(same) > 0.99
 
 
 def test_a_card_that_is_not_there_is_said_before_anything_is_read(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from op_samples import normal
+from op_samples import assert_no_worse_than_twice, normal
 
 torch = pytest.importorskip("torch")
 
@@ -12,6 +12,7 @@ from flmr.errors import InvalidInput, NativeError  # noqa: E402
 from flmr.ops import assign_torch, cuda  # noqa: E402
 from flmr.ops.assign import assign, assign_reference, assign_rounded, round_rows  # noqa: E402
 from flmr.ops.means import means  # noqa: E402
+from flmr.ops.multiply import multiply  # noqa: E402
 
 
 @pytest.fixture(params=["processor", "card"])
@@ -83,6 +84,19 @@ def test_means_of_tensors_are_those_of_arrays(anywhere: str) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=0)
     np.testing.assert_array_equal(counts.numpy(), expected_counts)
     assert counts[4] == 0 and (found[4] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_products_of_tensors_are_as_near_as_those_of_arrays(anywhere: str, dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(4)
+    vectors, rows = torch.from_numpy(normal(rng, 150, 24)).to(dtype), torch.from_numpy(normal(rng, 24, 24))
+    truth = vectors.double().numpy() @ rows.double().numpy().T
+    found = multiply(vectors, rows)
+    assert found.dtype == torch.float32
+    assert_no_worse_than_twice(found.numpy(), multiply(vectors.float().numpy(), rows.numpy()), truth)
+    assert torch.equal(multiply(vectors[50:57], rows), found[50:57])
+    with pytest.raises(InvalidInput, match="in D"):
+        multiply(vectors, rows[:, 1:])
 
 
 def test_no_vectors_give_no_codes(anywhere: str) -> None:
