@@ -8,10 +8,11 @@ Shapes: N items, T packed rows of all items, D dimension.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Passage:
     text: str = ""
     title: str = ""
     image: ImageSource | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict, hash=False)  # mappings have no hash; equality compares it
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
@@ -82,7 +83,7 @@ class Question:
     query: Query
     positive_ids: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def id(self) -> str:
@@ -90,11 +91,12 @@ class Question:
         return self.query.id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MultiVectors:
     """N items of any number of D-dimensional rows each, packed without padding.
 
     vectors: (T, D) float16 or float32.  offsets: (N+1,) int64, item i is `vectors[offsets[i]:offsets[i+1]]`.
+    A slice of items is MultiVectors again; two are equal where their vectors and offsets are.
     Raises InvalidInput on a wrong shape, type or offset.  Values are not scanned here: whoever stores them checks
     that they are finite.
     """
@@ -158,7 +160,26 @@ class MultiVectors:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MultiVectors):
+            return NotImplemented
+        return np.array_equal(self.offsets, other.offsets) and np.array_equal(self.vectors, other.vectors)
+
+    __hash__ = None  # type: ignore[assignment]  # arrays may change
+
+    def __repr__(self) -> str:
+        return f"<MultiVectors: {len(self):,} items, {len(self.vectors):,} rows of D={self.dim}, {self.vectors.dtype}>"
+
+    @overload
+    def __getitem__(self, i: SupportsIndex) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> MultiVectors: ...
+
+    def __getitem__(self, i: SupportsIndex | slice) -> np.ndarray | MultiVectors:
+        if isinstance(i, slice):
+            return MultiVectors.from_list([self[n] for n in range(*i.indices(len(self)))], dim=self.dim)
+        i = operator.index(i)
         if not -len(self) <= i < len(self):
             raise IndexError(f"item {i} of {len(self)}")
         i %= len(self)

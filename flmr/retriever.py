@@ -94,7 +94,7 @@ class Retriever:
         Bad lines and unreadable images are left out and entered in `account`; strict=True raises instead.
         Raises AlreadyExists, InvalidInput (nothing to index, a wrong nbits or pool), DuplicateId, StorageError.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         if holds_index(path) and not overwrite:
             if resume:
                 return cls.open(path, encoder, device=device)
@@ -321,6 +321,10 @@ class Retriever:
     def close(self) -> None:
         """Release the index."""
         self.index.close()
+
+    def __repr__(self) -> str:
+        named = repr(self._encoder.name) if self._encoder is not None else "not loaded yet"
+        return f"<Retriever {self.index!r} encoder {named}>"
 
     def __enter__(self) -> Retriever:
         return self

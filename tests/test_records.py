@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flmr.errors import InvalidInput
-from flmr.records import MultiVectors, Passage, Query, Region
+from flmr.records import Hit, MultiVectors, Passage, Query, Region
 
 
 def test_from_list_packs_items_without_padding() -> None:
@@ -24,6 +24,26 @@ def test_from_list_keeps_float16_only_where_all_items_are() -> None:
     half, full = np.ones((1, 2), np.float16), np.ones((1, 2), np.float32)
     assert MultiVectors.from_list([half, half]).vectors.dtype == np.float16
     assert MultiVectors.from_list([half, full]).vectors.dtype == np.float32
+
+
+def test_multi_vectors_compare_by_content_and_slices_are_multi_vectors() -> None:
+    items = [np.full((n, 2), n, np.float32) for n in (3, 0, 1, 2)]
+    packed = MultiVectors.from_list(items)
+    assert packed == MultiVectors.from_list(items)
+    assert packed != MultiVectors.from_list(items[:3]) and packed != items
+    assert packed[1:3] == MultiVectors.from_list(items[1:3])
+    assert packed[::-2] == MultiVectors.from_list([items[3], items[1]])
+    assert len(packed[9:]) == 0 and packed[9:].dim == 2
+    assert np.array_equal(packed[np.int64(2)], items[2])
+    assert repr(packed) == "<MultiVectors: 4 items, 6 rows of D=2, float32>"
+    with pytest.raises(TypeError, match="integer"):
+        packed["a"]  # type: ignore[call-overload]
+
+
+def test_passages_and_hits_may_be_put_into_sets() -> None:
+    one, other = Passage("a", "x", meta={"year": 2020}), Passage("a", "x", meta={"year": 2021})
+    assert len({one, Passage("a", "x", meta={"year": 2020}), other}) == 2
+    assert len({Hit("a", 1.0, 1, one), Hit("a", 1.0, 1, one)}) == 1
 
 
 def test_concat_keeps_order_and_lengths() -> None:

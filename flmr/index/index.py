@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -213,6 +213,14 @@ class Index:
 
     def __contains__(self, item_id: object) -> bool:
         return item_id in self.searcher()
+
+    def __repr__(self) -> str:
+        snapshot = self._snapshot
+        state = "closed" if snapshot is None else f"{snapshot.manifest.items:,} items of D={snapshot.manifest.dim}"
+        return f"<Index {self._path}: {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"an Index cannot be pickled: open it where it is needed, Index.open({str(self._path)!r})")
 
     def __enter__(self) -> Index:
         self._open()
@@ -468,9 +476,12 @@ def _succeed(settings: Manifest, folder: Path) -> Manifest:
 
 
 def _absolute(path: str | Path) -> Path:
-    if not isinstance(path, str | Path) or not str(path):
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
         raise InvalidInput(f"an index's path must be a string or Path, not {path!r}")
-    return Path(path).absolute()
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:  # ~name of nobody
+        raise InvalidInput(f"the path {str(path)!r} cannot be read ({error}): write it in full") from None
 
 
 def _checked_nbits(nbits: Any) -> int:

@@ -96,8 +96,8 @@ def _acquire(path: Path) -> int:
 def _locked(path: Path, owner: str) -> str:
     if owner == str(os.getpid()):
         return f"{path.parent} is being written by another Index of this process (pid {owner}): close that one first"
-    who = f"process {owner}" if owner else "another process"
-    return f"{path.parent} is being written by {who} (pid {owner or 'unknown'}): wait for it or end it, then try again"
+    who = f"another process (pid {owner or 'unknown'})"
+    return f"{path.parent} is being written by {who}: wait for it or end it, then try again"
 
 
 def _drop_in_child() -> None:

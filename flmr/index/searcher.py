@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -44,6 +44,13 @@ class Searcher:
 
     def __len__(self) -> int:
         return self._snapshot.manifest.items
+
+    def __repr__(self) -> str:
+        return f"<Searcher {self._snapshot.folder}: {len(self):,} items of D={self.dim}, commit {self.generation}>"
+
+    def __reduce__(self) -> NoReturn:
+        folder = str(self._snapshot.folder)
+        raise TypeError(f"a Searcher cannot be pickled: make one where it is needed, Index.open({folder!r}).searcher()")
 
     @property
     def snapshot(self) -> Snapshot:
@@ -83,7 +90,9 @@ class Searcher:
         exclude_ids: ids that are not in the index are ignored.  passages: whether hits carry them.
         Raises InvalidInput on a wrong D, a query that has no rows or is not finite, or a bad filter.
         """
-        params = params or SearchParams()
+        params = SearchParams() if params is None else params
+        if not isinstance(params, SearchParams):
+            raise InvalidInput(f"params must be SearchParams(...), not {type(params).__name__}")
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InvalidInput(f"k must be a whole number from 1, not {k!r}")
         matrices = as_queries(queries, self.dim)

@@ -28,8 +28,8 @@ _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and try again",
     errno.EDQUOT: "the disk quota is used up: free some space and try again",
     errno.EFBIG: "the file would exceed the size limit of this system or process: raise it or use another disk",
-    errno.EACCES: "no permission: give this user write access to the folder",
-    errno.EPERM: "not permitted: give this user write access to the folder",
+    errno.EACCES: "no permission: give this user {access} access to the folder",
+    errno.EPERM: "not permitted: give this user {access} access to the folder",
     errno.EROFS: "the file system is read-only: remount it or use another folder",
     errno.EIO: "the device reports an input/output error: check the disk, then run verify",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) or merge the index",
@@ -49,7 +49,8 @@ def naming(action: str, path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, os.strerror(error.errno) if error.errno else str(error))
-        raised = StorageError(f"cannot {action} {path}: {remedy}")
+        access = "read" if action in ("read", "open") else "write"
+        raised = StorageError(f"cannot {action} {path}: {remedy.replace('{access}', access)}")
         raised.errno = error.errno
         raise raised from error
 

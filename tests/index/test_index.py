@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -375,6 +376,33 @@ def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(FlmrError):
         Index.open(tmp_path)
+
+
+def test_a_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Index.create("~/mine/ix", ITEMS, IDS).close()
+    assert len(Index.open(tmp_path / "mine" / "ix")) == len(Index.open("~/mine/ix")) == len(ITEMS)
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("path", [None, "", 3, b"ix", "a\0b", "~nobody-of-this-name/ix"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(InvalidInput, match="path"):
+        Index.create(path, ITEMS)
+    with pytest.raises(InvalidInput, match="path"):
+        Index.open(path)
+
+
+def test_an_index_and_its_searcher_say_what_they_are_and_are_not_copied_to_other_processes(tmp_path: Path) -> None:
+    ix = Index.create(tmp_path / "ix", ITEMS, IDS)
+    assert repr(ix) == f"<Index {tmp_path / 'ix'}: 60 items of D=8>"
+    assert repr(ix.searcher()) == f"<Searcher {tmp_path / 'ix'}: 60 items of D=8, commit 1>"
+    for one in (ix, ix.searcher()):
+        with pytest.raises(TypeError, match=r"where it is needed, Index\.open\("):
+            pickle.dumps(one)
+    ix.close()
+    assert repr(ix) == f"<Index {tmp_path / 'ix'}: closed>"
 
 
 def test_a_newer_format_is_named(tmp_path: Path) -> None:

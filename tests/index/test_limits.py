@@ -237,6 +237,7 @@ for path in (closed / "ix", closed):
             way(path)
         except StorageError as error:
             assert "no permission" in str(error) and str(path) in str(error), error
+            assert way != Index.open or "read access" in str(error), error
         else:
             raise SystemExit(f"no error for {path}")
 """

@@ -194,6 +194,11 @@ def test_bad_search_params_are_refused(settings: dict[str, Any]) -> None:
         SearchParams(**settings)
 
 
+def test_params_of_another_type_are_refused(index: Index) -> None:
+    with pytest.raises(InvalidInput, match=r"params must be SearchParams\(\.\.\.\), not dict"):
+        index.search(np.ones((1, index.dim), np.float32), params={"exact": True})  # type: ignore[arg-type]
+
+
 def test_hits_carry_their_passages_unless_not_wanted(folder: Path) -> None:
     passages = [
         Passage(f"p{i}", f"text {i}", f"title {i}", f"{i}.png", {"n": i, "tags": ["é", None]}) for i in range(600)
