@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
 )
 # Modules of ops that are made of torch; whoever needs them imports them inside a function.
-TORCH_INSIDE = {f"ops/{name}.py" for name in ("assign_torch", "cuda", "maxsim_torch", "resident")}
+TORCH_INSIDE = {f"ops/{name}.py" for name in ("assign_torch", "cuda", "maxsim_torch", "resident", "waiting")}
 FRONT_DOOR = {"__init__", "__main__"}  # may name every layer, lazily
 HEAVY = {
     "torch": {"model", "train", "ops"},

@@ -91,7 +91,8 @@ class Index:
         512 MB; ids come on top.  encoder, recipe: written into the manifest.
         device: "cuda" rotates vectors, clusters them and finds their nearest centroids on a CUDA device, where sums are
         rounded in another order: what is stored may differ in the last bit of its float32 numbers, and of two centroids
-        that are equally near the other may be chosen.
+        that are equally near the other may be chosen.  Tensors in the current CUDA device's memory are worked on there
+        and none of their rows is sent again, as far as half of its free memory holds those that wait for the commit.
         sample_queries: 16 or more queries as they will be asked, see `calibrate`, or a function that gives them or None
         once all vectors have been read.
         resume: keep what is computed in `PATH.building` until the index stands, also when this is interrupted, and take

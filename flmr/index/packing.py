@@ -11,8 +11,8 @@ import numpy as np
 
 from flmr.index import codec as codecs
 from flmr.index.checkpoint import Checkpoint, digest
-from flmr.index.codec import Codec
-from flmr.ops.arrays import Device
+from flmr.index.codec import Codec, Rows
+from flmr.ops.arrays import Device, in_memory
 
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]  # codes, packed residuals, numbers of scales
 
@@ -26,7 +26,7 @@ class Packing:
 
     def fit(
         self,
-        sample_SD: np.ndarray,
+        sample_SD: Rows,
         *,
         nbits: int,
         num_vectors: int,
@@ -52,7 +52,7 @@ class Packing:
 
         if self._checkpoint is None:
             return fit()
-        key = digest("codec", nbits, num_vectors, seed, largest, sample_SD)
+        key = digest("codec", nbits, num_vectors, seed, largest, in_memory(sample_SD))
         found = self._checkpoint.recall(key)
         if found is None:
             codec = fit()
@@ -62,11 +62,11 @@ class Packing:
         blocks = codecs.block_widths(sample_SD.shape[1])
         return Codec(nbits, *arrays, blocks, num_vectors, float(residual[0]))  # type: ignore[call-arg, arg-type]
 
-    def encode(self, codec: Codec, vectors_TD: np.ndarray, threads: int | None, device: Device) -> Encoded:
+    def encode(self, codec: Codec, vectors_TD: Rows, threads: int | None, device: Device) -> Encoded:
         """See `Codec.encode`."""
         if self._checkpoint is None:
             return codec.encode(vectors_TD, threads=threads, device=device)
-        key = digest("rows", self._key(codec), vectors_TD)
+        key = digest("rows", self._key(codec), in_memory(vectors_TD))
         found = self._checkpoint.recall(key)
         if found is None:
             encoded = codec.encode(vectors_TD, threads=threads, device=device)

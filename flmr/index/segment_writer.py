@@ -4,7 +4,8 @@ Knows the files of one segment and how to pack vectors into them in bounded memo
 it: until a manifest names the segment it does not exist for anyone.
 
 Vectors wait as float16 in a spool file (or in the vectors that are kept anyway) until the segment is sealed: only then
-is all known that a codec must fit.  Where all is known from the beginning, they are packed as they come.
+is all known that a codec must fit.  Where all is known from the beginning, they are packed as they come.  Vectors that
+came as tensors on a CUDA device also wait there, as far as its memory goes, and are packed from there.
 
 Shapes: N items, T their packed rows, D dimension, K centroids.
 """
@@ -16,11 +17,12 @@ from array import array as compact
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flmr.index import codec as codecs
-from flmr.index.codec import Codec
+from flmr.index.codec import Codec, Rows
 from flmr.index.drift import grown
 from flmr.index.format import (
     CODES,
@@ -51,8 +53,11 @@ from flmr.index.packing import Packing
 from flmr.index.passages import Row, write_parquet
 from flmr.index.source import rows_per_batch
 from flmr.index.store import Storage, StoredFile, let_go
-from flmr.ops.arrays import Device
+from flmr.ops.arrays import Device, in_memory, is_tensor
 from flmr.ops.sketch import sketch
+
+if TYPE_CHECKING:
+    from flmr.ops.waiting import Waiting
 
 SAMPLED_AT_ONCE = 4096  # rows of a sample between two times that the pages they lie on are given back
 SKETCHES_FROM = 16  # rows an item on average: a sketch takes no more than about a byte for each
@@ -114,6 +119,7 @@ class SegmentWriter:
         self._passage_starts = compact("q")  # where the line of each item begins in the spool, once there is one
         self._vectors = 0
         self._widest = 0.0  # greatest root mean square of the rows that wait for a codec
+        self._waiting: Waiting | None = None  # those of them that lie on a CUDA device as well
         self._files: dict[str, StoredFile] = {}
         storage.make_folder(folder)
 
@@ -135,6 +141,8 @@ class SegmentWriter:
         del self._ids[mark.items :]
         del self._lengths[mark.items :]
         self._vectors = mark.vectors
+        if self._waiting is not None:
+            self._waiting.cut(mark.vectors)
         self.images_not_stored = mark.images_not_stored
         for name, width in self._widths().items():
             if name in self._files:
@@ -148,22 +156,35 @@ class SegmentWriter:
             self._files[SPOOL_PASSAGES].size = mark.passages_bytes
 
     def append(
-        self, ids: Sequence[str], lengths: Sequence[int], vectors_TD: np.ndarray, passages: Sequence[Row] | None
+        self, ids: Sequence[str], lengths: Sequence[int], vectors_TD: Rows, passages: Sequence[Row] | None
     ) -> None:
-        """Add items.  vectors_TD: (sum of lengths, D) float16, or float32 decoded from codes that are re-encoded."""
+        """Add items.  vectors_TD: (sum of lengths, D) float16, or float32 decoded from codes that are re-encoded.
+
+        A tensor must not change later.
+        """
+        rows_TD = in_memory(vectors_TD)
         if self._keeps_float16():
-            stored_TD = vectors_TD
+            stored_TD = rows_TD
             if stored_TD.dtype != np.float16:
                 with np.errstate(over="ignore"):  # what is decoded may lie beyond what was encoded
-                    stored_TD = np.nan_to_num(vectors_TD.astype(np.float16), copy=False)
+                    stored_TD = np.nan_to_num(rows_TD.astype(np.float16), copy=False)
             self._file(self._float16_name()).append(stored_TD)
         if self.codec is None:
-            self._widest = max(self._widest, codecs.widest_row(vectors_TD))
-        if self.codec is not None:
+            self._widest = max(self._widest, codecs.widest_row(rows_TD))
+            if is_tensor(vectors_TD) and self.settings.nbits:
+                self._hold(vectors_TD)
+        else:
             step = rows_per_batch(self.settings.dim, self.settings.memory_bytes)
             for first in range(0, len(vectors_TD), step):
                 self._pack(self.codec, vectors_TD[first : first + step])
         self._append_items(ids, lengths, passages)
+
+    def _hold(self, vectors_TD: Rows) -> None:
+        if self._waiting is None:
+            from flmr.ops.waiting import Waiting
+
+            self._waiting = Waiting()
+        self._waiting.hold(self._vectors, vectors_TD)
 
     def append_encoded(
         self,
@@ -254,6 +275,7 @@ class SegmentWriter:
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._waiting = None
 
     def _layout(self, list_bytes: int, ids_bytes: int) -> Layout:
         settings = self.settings
@@ -311,7 +333,7 @@ class SegmentWriter:
         file.put(header, 0)
         file.sync()
 
-    def _pack(self, codec: Codec, vectors_TD: np.ndarray) -> None:
+    def _pack(self, codec: Codec, vectors_TD: Rows) -> None:
         encoded = self._packing.encode(codec, vectors_TD, self.settings.threads, self.settings.device)
         for name, values in zip((CODES, RESIDUALS, SCALES), encoded, strict=True):
             self._file(name).append(values)
@@ -338,26 +360,33 @@ class SegmentWriter:
                 self._files[name].size = HEADER_BYTES
         step = rows_per_batch(settings.dim, settings.memory_bytes)
         for first in range(0, total, step):
-            self._pack(codec, vectors_TD[first : first + step])
+            rows_TD: Rows = vectors_TD[first : first + step]
+            if self._waiting is not None:
+                rows_TD = self._waiting.rows(np.arange(first, first + len(rows_TD)), vectors_TD.__getitem__)
+            self._pack(codec, rows_TD)
             let_go(vectors_TD)
             report("pack", min(first + step, total), total)
-        self.codec = codec
+        self.codec, self._waiting = codec, None
         if spool := self._files.pop(SPOOL_VECTORS, None):
             spool.close()
 
-    def _sample(self, vectors_TD: np.ndarray, *, spooled: bool = False) -> np.ndarray:
+    def _sample(self, vectors_TD: np.ndarray, *, spooled: bool = False) -> Rows:
         """Rows to fit a codec to, float32.  spooled: the vectors are a map of our own, whose pages are given back."""
         settings, total = self.settings, len(vectors_TD)
         rows_S = sample_rows(total, codecs.sample_size(total, settings.dim, settings.memory_bytes), settings.seed)
-        sample_SD = np.empty((len(rows_S), settings.dim), np.float32)
-        for first in range(0, len(rows_S), SAMPLED_AT_ONCE):
-            part = slice(first, first + SAMPLED_AT_ONCE)
-            sample_SD[part] = vectors_TD[rows_S[part]].astype(np.float16)
-            if spooled:
-                let_go(vectors_TD)
-        return sample_SD
 
-    def _fit(self, sample_SD: np.ndarray, total: int, widest: float, report: Report) -> Codec:
+        def read(rows_R: np.ndarray) -> np.ndarray:
+            found_RD = np.empty((len(rows_R), settings.dim), np.float32)
+            for first in range(0, len(rows_R), SAMPLED_AT_ONCE):
+                part = slice(first, first + SAMPLED_AT_ONCE)
+                found_RD[part] = vectors_TD[rows_R[part]].astype(np.float16)
+                if spooled:
+                    let_go(vectors_TD)
+            return found_RD
+
+        return read(rows_S) if self._waiting is None else self._waiting.rows(rows_S, read).float()
+
+    def _fit(self, sample_SD: Rows, total: int, widest: float, report: Report) -> Codec:
         return self._packing.fit(
             sample_SD,
             nbits=self.settings.nbits,

@@ -16,7 +16,7 @@ import numpy as np
 from flmr.errors import InvalidInput
 from flmr.index.ids import checked_id
 from flmr.index.passages import Row, to_row
-from flmr.ops.arrays import in_memory, is_tensor
+from flmr.ops.arrays import Device, in_memory, is_tensor
 from flmr.ops.pool import pool as pooled
 from flmr.records import MAX_DIM, MAX_ROWS_PER_ITEM, MultiVectors, Passage
 
@@ -27,11 +27,14 @@ BYTES_PER_VALUE = 24  # a value passes through float16, float32, rotated, residu
 
 @dataclass(frozen=True)
 class Batch:
-    """Some items, in order.  vectors: (R, D) float16, finite; passages: as they are stored, or None if none came."""
+    """Some items, in order.  passages: as they are stored, or None if none came.
+
+    vectors: (R, D) float16, finite; a tensor in a CUDA device's memory where the items were.
+    """
 
     ids: list[str]
     lengths: list[int]
-    vectors: np.ndarray
+    vectors: Any
     passages: list[Row] | None
     images_not_stored: int
 
@@ -50,21 +53,24 @@ def batches(
     next_id: int,
     memory_bytes: int,
     pool: int = 1,
+    device: Device = "cpu",
 ) -> Iterator[Batch]:
     """Batches of the items, vectors, ids and passages consumed in lock-step.
 
-    dim: D of the index, None where the first item decides.  pool: of so many rows of an item one is made.
+    dim: D of the index, None where the first item decides.  pool: of so many rows of an item one is made.  device: with
+    "cuda" tensors in the current CUDA device's memory stay there, in batches of their own, unless they are pooled.
     Raises InvalidInput naming the item: a wrong shape, type or D, NaN, infinity or overflow of float16, an id that is
     no string, lists of different lengths.
     """
-    group: list[tuple[str, np.ndarray]] = []
+    place = _place(device) if pool == 1 else None
+    group: list[tuple[str, Any]] = []
     rows: list[Row] = []
     skipped = num_rows = 0
     for item_id, array, passage in _lockstep(vectors, ids, passages, next_id):
-        matrix = _checked_item(item_id, array, dim)
-        dim = matrix.shape[1]
-        limit = rows_per_batch(dim, memory_bytes)
-        if group and (num_rows + len(matrix) > limit or len(group) == ITEMS_PER_BATCH):
+        matrix = _checked_item(item_id, array, dim, place)
+        dim = int(matrix.shape[1])
+        full = num_rows + len(matrix) > rows_per_batch(dim, memory_bytes) or len(group) == ITEMS_PER_BATCH
+        if group and (full or is_tensor(matrix) != is_tensor(group[-1][1])):
             yield _batch(group, rows if passages is not None else None, skipped, pool)
             group, rows, skipped, num_rows = [], [], 0, 0
         group.append((item_id, matrix))
@@ -77,14 +83,34 @@ def batches(
         yield _batch(group, rows if passages is not None else None, skipped, pool)
 
 
-def _batch(group: list[tuple[str, np.ndarray]], rows: list[Row] | None, skipped: int, pool: int) -> Batch:
-    vectors_RD = np.concatenate([matrix for _, matrix in group])
+def _batch(group: list[tuple[str, Any]], rows: list[Row] | None, skipped: int, pool: int) -> Batch:
+    vectors_RD = _left_there(group) if is_tensor(group[0][1]) else np.concatenate([matrix for _, matrix in group])
     lengths = [len(matrix) for _, matrix in group]
     if pool > 1:
         pooled_RD, offsets_N1 = pooled(vectors_RD, np.concatenate(([0], np.cumsum(lengths))), pool)
         vectors_RD = np.clip(pooled_RD, -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
         lengths = np.diff(offsets_N1).tolist()
     return Batch([item_id for item_id, _ in group], lengths, vectors_RD, rows, skipped)
+
+
+def _left_there(group: list[tuple[str, Any]]) -> Any:
+    """Tensors as one of float16, whose values are looked at together: to look at each would wait for each."""
+    from flmr.ops.waiting import joined
+
+    vectors_RD = joined([matrix for _, matrix in group])
+    if not bool(vectors_RD.isfinite().all()):
+        for item_id, matrix in group:
+            _as_float16(item_id, in_memory(matrix))  # says which
+    return vectors_RD
+
+
+def _place(device: Device) -> Any:
+    """The device whose tensors stay where they lie, if there is one."""
+    if device == "cpu":
+        return None
+    from flmr.ops.cuda import the_device
+
+    return the_device()
 
 
 def _lockstep(
@@ -141,9 +167,12 @@ def _next(rest: Iterator[Any] | None, name: str, count: int) -> Any:
     return value
 
 
-def _checked_item(item_id: str, array: Any, dim: int | None) -> np.ndarray:
-    """An item's vectors as float16: (n, D).  Raises InvalidInput naming the item."""
-    matrix = as_matrix(f"item {item_id!r}", array)
+def _checked_item(item_id: str, array: Any, dim: int | None, place: Any) -> Any:
+    """An item's vectors as float16: (n, D); a tensor that lies at `place` as it is, its values not yet looked at.
+
+    Raises InvalidInput naming the item.
+    """
+    matrix = as_matrix(f"item {item_id!r}", array, place)
     if not 1 <= matrix.shape[1] <= MAX_DIM:
         raise InvalidInput(f"item {item_id!r} has D={matrix.shape[1]}; D must be 1 to {MAX_DIM:,}")
     if dim is not None and matrix.shape[1] != dim:
@@ -154,6 +183,10 @@ def _checked_item(item_id: str, array: Any, dim: int | None) -> np.ndarray:
         raise InvalidInput(
             f"item {item_id!r} has {len(matrix):,} rows; an item has at most {MAX_ROWS_PER_ITEM:,}: split it"
         )
+    return matrix if is_tensor(matrix) else _as_float16(item_id, matrix)
+
+
+def _as_float16(item_id: str, matrix: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         stored = matrix.astype(np.float16)
     if not np.isfinite(stored).all():
@@ -167,15 +200,26 @@ def _checked_item(item_id: str, array: Any, dim: int | None) -> np.ndarray:
     return stored
 
 
-def as_matrix(name: str, array: Any) -> np.ndarray:
-    """Numbers of shape (n, D); raises InvalidInput naming what is not."""
-    try:
-        matrix = np.asarray(in_memory(array))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"{name} cannot be read as an array ({error}); give (n, D) float16 or float32") from error
-    if matrix.dtype.kind not in "fiu":
-        raise InvalidInput(f"{name} must hold numbers, not {matrix.dtype}; give (n, D) float16 or float32")
+def as_matrix(name: str, array: Any, place: Any = None) -> Any:
+    """Numbers of shape (n, D); raises InvalidInput naming what is not.
+
+    A tensor comes to the processor's memory unless it lies at `place`, a device.
+    """
+    matrix: Any = None
+    if place is not None and is_tensor(array):
+        from flmr.ops.waiting import left_at
+
+        matrix = left_at(place, array)
+    if matrix is None:
+        try:
+            matrix = np.asarray(in_memory(array))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvalidInput(
+                f"{name} cannot be read as an array ({error}); give (n, D) float16 or float32"
+            ) from error
+        if matrix.dtype.kind not in "fiu":
+            raise InvalidInput(f"{name} must hold numbers, not {matrix.dtype}; give (n, D) float16 or float32")
     if matrix.ndim != 2:
         hint = "; write x[None] for a single vector" if matrix.ndim == 1 else ""
-        raise InvalidInput(f"{name} must have shape (n, D), not {matrix.shape}{hint}")
+        raise InvalidInput(f"{name} must have shape (n, D), not {tuple(matrix.shape)}{hint}")
     return matrix

@@ -278,6 +278,7 @@ class Writer:
             next_id=self._next_id,
             memory_bytes=self._memory_bytes,
             pool=self._manifest.pool,
+            device=self._device,
         )
 
     def _admit(self, batch: Batch, undo: _Undo, *, update: bool) -> None:
