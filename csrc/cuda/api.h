@@ -79,7 +79,8 @@ FLMR_EXPORT int flmr_cuda_maxsim(const void* queries, int query_half, const int6
                                  int64_t num_documents, int64_t dim, float* scores);
 
 // Which multiplication the forward pass uses: "mma" (the default: warps, compute capability 8.0 on) or "wgmma"
-// (warpgroups, 9.0 only, not for float32, which stays with mma; no device has run it yet).  For the whole process; the
+// (warpgroups, 9.0 only, not for float32, which stays with mma; no device has run it yet).  Sums of 8-bit floats keep
+// some 14 bits with wgmma; mma makes 16-bit numbers of them on 9.0, and keeps 24.  For the whole process; the
 // environment's FLMR_CUDA_PATH is read once, at the first forward pass before any call of this.  -1 for an unknown
 // word.
 FLMR_EXPORT int flmr_cuda_set_path(const char* name);

@@ -52,9 +52,21 @@ constexpr int kSlabBytes = 128;
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, void* stream,
                    const Arguments&... arguments) {
+  cudaGetLastError();  // what an earlier call left behind is no error of this launch
   if (shared_bytes > 48 << 10) {
-    const cudaError_t status =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    // The limit belongs to the kernel: it is raised once to all that the device has, and never lowered, as another
+    // thread may be about to launch the same kernel with more.
+    cudaFuncAttributes now;
+    cudaError_t status = cudaFuncGetAttributes(&now, kernel);
+    if (status == cudaSuccess && static_cast<size_t>(now.maxDynamicSharedSizeBytes) < shared_bytes) {
+      int device = 0, most = 0;
+      status = cudaGetDevice(&device);
+      if (status == cudaSuccess)
+        status = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+      if (status == cudaSuccess)
+        status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      most - static_cast<int>(now.sharedSizeBytes));
+    }
     if (status != cudaSuccess) return status;
   }
   kernel<<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(arguments...);

@@ -180,9 +180,12 @@ def the_device() -> torch.device:
     return device
 
 
-def sent(array: Array) -> Tensor:
-    """An array's numbers in the memory of the current CUDA device.  Raises NativeError where there is none."""
-    device = the_device()
+def sent(array: Array, device: torch.device | None = None) -> Tensor:
+    """An array's numbers in the memory of a CUDA device, the current one by default.
+
+    Raises NativeError where there is none, or no room.
+    """
+    device = device or the_device()
     with told_of_memory(device):
         kind = torch.from_numpy(np.empty(0, array.dtype)).dtype
         staged = torch.empty(array.shape, dtype=kind, pin_memory=device.type == "cuda")  # sent without one more copy
@@ -265,8 +268,8 @@ def assign(
         if T:
             sides = rows.c(), centroids.c()
             places = tuple(map(ctypes.byref, sides))
-            size = native.cuda_function("assign_scratch", ctypes.c_int64)(*places)
             with _stream_of(device) as stream:
+                size = native.cuda_function("assign_scratch", ctypes.c_int64)(*places)  # it asks the current device
                 scratch = torch.empty(_size("assign", size), dtype=torch.uint8, device=device)
                 results = _address(half_squared_norms_K), _address(codes), _address(values), _address(scratch)
                 _run("assign", *places, *results, ctypes.c_int64(scratch.numel()), ctypes.c_void_p(stream))

@@ -110,7 +110,7 @@ class Resident:
             return self._held[number]
         first, end = self._chunks[number]
         edges_N1 = self._offsets[first : end + 1] - self._offsets[first]
-        rows_TD = cuda.sent(self._vectors[self._offsets[first] : self._offsets[end]])
+        rows_TD = cuda.sent(self._vectors[self._offsets[first] : self._offsets[end]], self._device)
         with cuda.told_of_memory(self._device):
             norms_T = torch.linalg.vector_norm(rows_TD, dim=1, dtype=torch.float32)
             longest_row = float(norms_T.max()) if len(norms_T) else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import shutil
 import subprocess
@@ -262,6 +263,31 @@ def test_any_scratch_gives_the_same_bits_and_too_little_memory_takes_the_least(
     asked.clear()
     assert torch.equal(maxsim(queries, documents, scratch_bytes=400), whole)
     assert len(asked) == 1 and asked[0] <= 400
+
+
+def test_what_depends_on_the_device_is_asked_while_it_is_the_current_one(
+    emulated_card: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current: list[torch.device] = []
+    function = native.cuda_function
+    asked: list[str] = []
+
+    @contextlib.contextmanager
+    def guard(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        yield None
+        current.pop()
+
+    def noted(op: str, *result: object) -> object:
+        assert current, op
+        asked.append(op)
+        return function(op, *result)
+
+    monkeypatch.setattr(cuda, "_stream_of", guard)
+    monkeypatch.setattr(native, "cuda_function", noted)
+    maxsim(random(2, 300, 8), random(3, 9, 8))
+    cuda.assign(cuda.Items.whole(random(5, 8)), cuda.Items.whole(random(3, 8)), torch.zeros(3))
+    assert asked == ["maxsim_scratch", "maxsim_forward", "assign_scratch", "assign"]
 
 
 def test_gradients_are_added_in_a_fixed_order_where_torch_is_told_so(

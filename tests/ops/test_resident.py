@@ -9,6 +9,7 @@ from op_samples import normal, ragged
 torch = pytest.importorskip("torch")
 
 from flmr.errors import InvalidInput, NativeError  # noqa: E402
+from flmr.ops import cuda  # noqa: E402
 from flmr.ops.resident import Resident, cut  # noqa: E402
 from flmr.ops.score import score_flat  # noqa: E402
 from flmr.ops.topk import topk  # noqa: E402
@@ -50,6 +51,14 @@ def test_vectors_so_near_to_each_other_that_the_device_cannot_tell_are_all_named
     exact = score_flat(query, None, np.arange(0, 3 * 8, 3, dtype=np.int64), vectors)
     (named,) = resident.best([query], 1)
     assert exact.argmax() in named and 6 not in named
+
+
+def test_vectors_go_to_the_device_that_was_current_first(emulated_card: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = ragged(np.random.default_rng(6), [4] * 9, 16, np.float16)
+    resident = Resident(items.offsets, items.vectors)
+    monkeypatch.setattr(cuda, "the_device", lambda: torch.device("meta"))
+    (named,) = resident.best([normal(np.random.default_rng(7), 3, 16)], 2)
+    assert len(named) >= 2
 
 
 def test_damaged_vectors_hide_nobody(emulated_card: None) -> None:
