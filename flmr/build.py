@@ -5,21 +5,20 @@ Knows readers and encoders, and the recipe of an index.  Knows nothing of how an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from flmr.data import ReadReport, TaskSplit, find_task, read_passages
 from flmr.errors import FlmrError, InvalidInput, InvalidRecipe, UnreadableImage
 from flmr.journal import Encoded, Journal
+from flmr.ops.arrays import Device
 from flmr.progress import Report
 from flmr.recipe import load_recipe
 from flmr.records import MultiVectors, Passage
-from flmr.roles import Encoder
+from flmr.roles import DeviceEncoder, Encoder
 
 DEFAULT_ENCODER = "LinWeizheDragon/PreFLMR_ViT-L"
 DEFAULT_BATCH = 128  # passages handed to the encoder at once, which cuts them to what its device holds
@@ -223,16 +222,18 @@ def encode_stream(
     report: Report,
     total: int | None = None,
     journal: Journal | None = None,
-) -> Iterator[tuple[Passage, np.ndarray]]:
+    device: Device = "cpu",
+) -> Iterator[tuple[Passage, Any]]:
     """Each passage with its rows (n, D), encoded batch by batch; at most one batch is held in memory.
 
+    device: with "cuda" rows are tensors where the encoder can leave them on its device.
     A passage whose image cannot be read is left out and entered in the account; strict raises UnreadableImage instead.
     """
     seen = 0
     for batch in batches(passages, batch_size):
         encoded = journal.replay(batch) if journal else None
         if encoded is None:
-            encoded = encode_batch(batch, encoder, strict=strict)
+            encoded = encode_batch(batch, encoder, strict=strict, device=device)
             if journal:
                 journal.append(batch, encoded)
         account.unreadable.update(encoded.unreadable)
@@ -243,24 +244,29 @@ def encode_stream(
         yield from zip(kept, encoded.vectors, strict=True)
 
 
-def encode_batch(batch: list[Passage], encoder: Encoder, *, strict: bool) -> Encoded:
+def encode_batch(batch: list[Passage], encoder: Encoder, *, strict: bool, device: Device = "cpu") -> Encoded:
     """Encode passages together, or one by one where an image among them cannot be read."""
+    left_there = device == "cuda" and isinstance(encoder, DeviceEncoder)
+    encode: Callable[[list[Passage]], Any] = (
+        encoder.encode_passages_on_device if left_there else encoder.encode_passages  # type: ignore[attr-defined]
+    )
     try:
-        return Encoded(encoder.encode_passages(batch), tuple(p.id for p in batch))
+        return Encoded(encode(batch), tuple(p.id for p in batch))
     except UnreadableImage:
         pass
-    vectors: list[np.ndarray] = []
+    vectors: list[Any] = []
     ids: list[str] = []
     unreadable: dict[str, str] = {}
     for passage in batch:
         try:
-            vectors.append(encoder.encode_passages([passage])[0])
+            vectors.append(encode([passage])[0])
             ids.append(passage.id)
         except UnreadableImage as error:
             if strict:
                 raise named(error, f"passage {passage.id!r}") from None
             unreadable[passage.id] = str(error)
-    return Encoded(MultiVectors.from_list(vectors, dim=encoder.dim), tuple(ids), unreadable)
+    packed = vectors if left_there else MultiVectors.from_list(vectors, dim=encoder.dim)
+    return Encoded(packed, tuple(ids), unreadable)
 
 
 def named(error: FlmrError, name: str) -> FlmrError:

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from flmr.errors import InvalidInput, StorageError
+from flmr.ops.arrays import in_memory
 from flmr.records import MultiVectors, Passage
 from flmr.roles import Encoder
 
@@ -31,9 +32,12 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch after encoding: the rows of the passages that could be read, and why the others could not."""
+    """A batch after encoding: the rows of the passages that could be read, and why the others could not.
 
-    vectors: MultiVectors
+    vectors: MultiVectors, or tensors (n, D) that were left on the encoder's device.
+    """
+
+    vectors: MultiVectors | Sequence[Any]
     ids: tuple[str, ...]
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -105,7 +109,7 @@ class Journal:
 
     def append(self, batch: Sequence[Passage], encoded: Encoded) -> None:
         """Keep one encoded batch; raises StorageError where the disk is full."""
-        rows = encoded.vectors.vectors.astype(np.float16).tobytes()
+        rows = _as_float16(encoded.vectors).tobytes()
         try:
             start = self._raw.seek(0, 2)
             self._raw.write(rows)
@@ -113,7 +117,7 @@ class Journal:
             entry = _Entry(
                 digest=digest(batch, self._hash_images),
                 ids=list(encoded.ids),
-                lengths=[int(n) for n in encoded.vectors.lengths],
+                lengths=[len(item) for item in encoded.vectors],
                 start=start,
                 size=len(rows),
                 crc=zlib.crc32(rows),
@@ -149,6 +153,18 @@ class Journal:
         vectors_TD = np.frombuffer(rows, np.float16).reshape(-1, self._dim)
         offsets = np.concatenate([[0], np.cumsum(entry.lengths)]).astype(np.int64)
         return Encoded(MultiVectors(vectors_TD, offsets), tuple(entry.ids), entry.unreadable)
+
+
+def _as_float16(vectors: MultiVectors | Sequence[Any]) -> np.ndarray:
+    """All rows as an index takes them in, brought down from the encoder's device in one piece."""
+    if isinstance(vectors, MultiVectors):
+        return vectors.vectors.astype(np.float16)
+    if not vectors:
+        return np.empty((0, 0), np.float16)
+    from flmr.ops.waiting import joined
+
+    rows_TD: np.ndarray = in_memory(joined(vectors))
+    return rows_TD
 
 
 def journal_folder(index: Path) -> Path:

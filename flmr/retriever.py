@@ -14,8 +14,6 @@ from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flmr.build import DEFAULT_BATCH, Account, IndexRecipe, batches, encode_stream, open_passages
 from flmr.data import TaskSplit
 from flmr.errors import AlreadyExists, EncoderMismatch, InvalidInput, UnreadableImage
@@ -114,6 +112,7 @@ class Retriever:
                     report=report,
                     total=total,
                     journal=journal,
+                    device=device,
                 )
                 for_vectors, for_ids, for_passages = tee(_not_empty(pairs, passages, account), 3)
                 sample = _Sample(encoder, sample_queries, seed)
@@ -274,6 +273,7 @@ class Retriever:
                 account=account,
                 report=report,
                 total=total,
+                device=self.index.device,
             )
             for_vectors, for_ids, for_passages = tee(pairs, 3)
             write = self.index.update if update else self.index.add
@@ -506,7 +506,7 @@ class _Sample:
         self._texts: list[str] = []
         self._seen = self._vectors = 0
 
-    def looked_at(self, passage: Passage, rows: np.ndarray) -> Passage:
+    def looked_at(self, passage: Passage, rows: Any) -> Passage:
         """The passage; its words may be among those that are kept, each passage's with equal chance."""
         self._vectors += len(rows)
         words = " ".join((passage.title or passage.text).split()[:SAMPLE_WORDS])

@@ -6,7 +6,7 @@ Knows the methods that each role promises.  Knows no implementation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,6 +44,15 @@ class Encoder(Protocol):
 
     def explain_passage(self, passage: Passage) -> tuple[str, tuple[Row, ...], np.ndarray]:
         """The text that was encoded, where each row comes from, and the rows: (n, D) float32."""
+        ...
+
+
+@runtime_checkable
+class DeviceEncoder(Protocol):
+    """What an encoder may offer besides: passages' rows that stay on its device, for an index that is built there."""
+
+    def encode_passages_on_device(self, passages: Sequence[Passage]) -> Sequence[Any]:
+        """As `encode_passages`, a torch tensor (n, D) for each passage, all on one device."""
         ...
 
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,6 +49,23 @@ def emulated_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "why_not", lambda device: None)
     monkeypatch.setattr(cuda, "the_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(cuda, "free_bytes", lambda device: 1 << 30)
+
+
+@pytest.fixture
+def sent_rows(emulated_card: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each array had that was sent to the emulated card and may be vectors, of which none is int8."""
+    from flmr.ops import cuda
+
+    rows: list[int] = []
+    send = cuda.sent
+
+    def counted(array: Any) -> Any:
+        if array.ndim == 2 and array.dtype.kind == "f":
+            rows.append(len(array))
+        return send(array)
+
+    monkeypatch.setattr(cuda, "sent", counted)
+    return rows
 
 
 @pytest.fixture(scope="session")

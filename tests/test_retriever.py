@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hash_encoder import COLOURS, TEXTS, HashEncoder
 from PIL import Image
 
@@ -223,6 +225,68 @@ def test_resumed_build_encodes_only_the_rest_and_equals_an_uninterrupted_one(tmp
         for i in ("0", "59", "60", "149"):
             np.testing.assert_array_equal(resumed.vectors(i), whole.vectors(i))
             assert resumed.passage(i) == whole.passage(i)
+
+
+class Leaving(HashEncoder):
+    """Leaves its rows on its device, where `stop_after` passages are encoded before a user's Ctrl-C."""
+
+    stop_after = 1000
+
+    def encode_passages_on_device(self, passages: Sequence[Passage]) -> list[Any]:
+        rows = [torch.from_numpy(item.copy()) for item in self.encode_passages(passages)]
+        if self.passages_encoded > self.stop_after:
+            raise KeyboardInterrupt
+        return rows
+
+
+def test_rows_that_an_encoder_leaves_on_a_card_are_indexed_there(tmp_path: Path, sent_rows: list[int]) -> None:
+    stored = []
+    for device in ("cpu", "cuda"):
+        with Retriever.build(MANY[:100], tmp_path / device, Leaving(), device=device, batch_size=20) as retriever:
+            retriever.add(MANY[100:])
+            retriever.add(MANY[:10], update=True)
+            stored.append([retriever.index.vectors(passage.id) for passage in MANY])
+            assert retriever.search("number 42 of 0 and 9", 1)[0][0].id == "42"
+    assert sent_rows == []
+    same = [np.allclose(a, b, rtol=0, atol=1e-6) for a, b in zip(*stored, strict=True)]
+    assert np.mean(same) > 0.99
+
+
+def test_rows_of_flmr_are_indexed_where_its_model_lies(
+    tmp_path: Path, tiny_checkpoint: Path, sent_rows: list[int]
+) -> None:
+    encoder = load_encoder(str(tiny_checkpoint), device="cpu")  # the emulated card's memory
+    with Retriever.build(PASSAGES, tmp_path / "kb", encoder, nbits=8, device="cuda") as retriever:
+        expected = encoder.encode_passages(PASSAGES)
+        for i, passage in enumerate(PASSAGES):
+            assert np.abs(retriever.index.vectors(passage.id) - expected[i]).max() < 0.02
+    assert sent_rows == []
+
+
+def test_a_build_on_a_card_is_taken_up_from_its_journal(tmp_path: Path, sent_rows: list[int]) -> None:
+    encoder = Leaving()
+    encoder.stop_after = 60
+    with pytest.raises(KeyboardInterrupt):
+        Retriever.build(MANY, tmp_path / "kb", encoder, batch_size=20, device="cuda")
+    encoder = Leaving()
+    Retriever.build(MANY, tmp_path / "kb", encoder, batch_size=20, device="cuda", resume=True).close()
+    assert encoder.passages_encoded == 90
+    journalled = len(encoder.encode_passages(MANY[:60]).vectors)
+    assert sent_rows == [journalled, journalled]  # to be clustered, and to be packed
+    Retriever.build(MANY, tmp_path / "whole", Leaving(), batch_size=20, device="cuda").close()
+    with Index.open(tmp_path / "kb") as resumed, Index.open(tmp_path / "whole") as whole:
+        assert resumed.ids() == whole.ids()
+        for passage in MANY:
+            np.testing.assert_array_equal(resumed.vectors(passage.id), whole.vectors(passage.id))
+
+
+def test_an_unreadable_image_is_left_out_of_rows_on_a_card(tmp_path: Path, pictures: Path, emulated_card: None) -> None:
+    passages = [Passage(n, "", image=pictures / f"{n}.png") for n in ("cut", "gone", "red", "cut2", "blue")]
+    account = Account()
+    encoder = Leaving(encodes_images=True)
+    with Retriever.build(passages, tmp_path / "kb", encoder, batch_size=2, account=account, device="cuda") as retriever:
+        assert retriever.index.ids() == ["red", "blue"]
+    assert set(account.unreadable) == {"cut", "gone", "cut2"}
 
 
 def test_resume_of_a_finished_build_only_opens_it(built: Retriever, tmp_path: Path, encoder: HashEncoder) -> None:

@@ -194,6 +194,11 @@ class Index:
         return self._open().manifest.dim
 
     @property
+    def device(self) -> Device:
+        """Where what is added is clustered, see `create`."""
+        return self._device
+
+    @property
     def generation(self) -> int:
         """The number of the commit that is seen."""
         return self._open().manifest.generation

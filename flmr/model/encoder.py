@@ -221,12 +221,19 @@ class FLMREncoder:
 
     def encode_passages(self, passages: Sequence[Passage]) -> MultiVectors:
         """One item per passage; raises UnreadableImage naming the passage."""
-        passages = list(passages)
+        return MultiVectors.from_list(self._encode_passages(list(passages)), dim=self.dim)
+
+    def encode_passages_on_device(self, passages: Sequence[Passage]) -> list[torch.Tensor]:
+        """The same as tensors (n, D) on the model's device, for an index that is built there."""
+        return self._encode_passages(list(passages), on_device=True)
+
+    def _encode_passages(self, passages: list[Passage], *, on_device: bool = False) -> list[Any]:
         return self._encode_documents(
             [self.passage_text(passage) for passage in passages],
             [passage.image if self._has_image(passage) else None for passage in passages],
             [f"passage {passage.id!r}" for passage in passages],
             self.context_tokenizer.doc_maxlen,
+            on_device=on_device,
         )
 
     def encode_documents(
@@ -246,7 +253,8 @@ class FLMREncoder:
         if any(picture is not None for picture in pictures) and not self.config.use_vision_encoder:
             raise InvalidInput(f"encoder {self.name!r} reads text only; leave the pictures out of the collection")
         names = [f"document {first + i}" for i in range(len(texts))]
-        return self._encode_documents(texts, pictures, names, min(max_length, self.context_tokenizer.doc_maxlen))
+        items = self._encode_documents(texts, pictures, names, min(max_length, self.context_tokenizer.doc_maxlen))
+        return MultiVectors.from_list(items, dim=self.dim)
 
     def _encode_documents(
         self,
@@ -254,20 +262,23 @@ class FLMREncoder:
         pictures: Sequence[ImageSource | np.ndarray | None],
         names: Sequence[str],
         max_length: int,
-    ) -> MultiVectors:
+        *,
+        on_device: bool = False,
+    ) -> list[Any]:
         """Batches hold one kind of picture, and are cut from documents sorted by length, so that little is padded."""
         self._check_rows(pictures, names)
         tokens = self.context_tokenizer.tokenize_texts(texts, max_length)
-        items: list[np.ndarray] = [np.empty((0, self.dim), np.float32)] * len(texts)
+        items: list[Any] = [None] * len(texts)
         kinds = [None if picture is None else isinstance(picture, np.ndarray) for picture in pictures]
         for kind in (False, True, None):
             rows = [i for i, found in enumerate(kinds) if found is kind]
             rows.sort(key=lambda i: len(tokens[i].ids))
             for batch in batches(rows, self.batch_size):
                 seen = None if kind is None else [self._seen(pictures[i], names[i]) for i in batch]
-                for i, vectors in zip(batch, self._passage_batch([tokens[i] for i in batch], seen), strict=True):
+                found = self._passage_batch([tokens[i] for i in batch], seen, on_device=on_device)
+                for i, vectors in zip(batch, found, strict=True):
                     items[i] = vectors
-        return MultiVectors.from_list(items, dim=self.dim)
+        return items
 
     def _check_rows(self, pictures: Sequence[object], names: Sequence[str]) -> None:
         """Raise InvalidInput naming the first document that has nothing the model makes rows of."""
@@ -308,7 +319,9 @@ class FLMREncoder:
         return torch.as_tensor(picture, dtype=self.model.dtype)
 
     @torch.inference_mode()
-    def _passage_batch(self, tokens: Sequence[Tokens], seen: Sequence[Any] | None) -> list[np.ndarray]:
+    def _passage_batch(
+        self, tokens: Sequence[Tokens], seen: Sequence[Any] | None, *, on_device: bool = False
+    ) -> list[Any]:
         ids_BL, mask_BL = self.context_tokenizer.pad_tokens(tokens, max(len(item.ids) for item in tokens))
         pixels = features = None
         if seen is not None and isinstance(seen[0], torch.Tensor):
@@ -316,7 +329,10 @@ class FLMREncoder:
         elif seen is not None:
             pixels = preprocess(seen, self.config)
         output = self.model.doc(ids_BL, mask_BL, pixels, features, concat_output_from_vision_encoder=seen is not None)
-        return _kept_rows(output.late_interaction_output, output.context_mask[..., 0])
+        rows_BLD, mask_BL = output.late_interaction_output, output.context_mask[..., 0]
+        if on_device:
+            return list(rows_BLD[mask_BL].split(mask_BL.sum(1).tolist()))
+        return _kept_rows(rows_BLD, mask_BL)
 
     # --- where rows come from --------------------------------------------------------------------------------------
 

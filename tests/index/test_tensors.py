@@ -27,20 +27,6 @@ MANY = clustered_items(300, 8, rows=(0, 6))  # more than one batch of an index w
 LEAST = 1 << 20
 
 
-@pytest.fixture
-def sent(emulated_card: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of rows of everything that was sent to the emulated card and has D columns, so may be vectors."""
-    rows, send = [], cuda.sent
-
-    def counted(array: np.ndarray) -> Any:
-        if array.ndim == 2 and array.dtype != np.int8:  # centroids are int8
-            rows.append(len(array))
-        return send(array)
-
-    monkeypatch.setattr(cuda, "sent", counted)
-    return rows
-
-
 def tensors(items: list[np.ndarray]) -> list[Any]:
     return [torch.from_numpy(item.copy()) for item in items]
 
@@ -69,11 +55,11 @@ def near(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("how", [{}, {"keep_vectors": True}, {"nbits": 0}], ids=str)
 def test_what_lies_on_a_card_is_stored_as_by_the_processor_and_never_sent(
-    tmp_path: Path, sent: list[int], how: dict[str, Any]
+    tmp_path: Path, sent_rows: list[int], how: dict[str, Any]
 ) -> None:
     expected = life(tmp_path / "cpu", list, "cpu", **how)
     found = life(tmp_path / "card", tensors, "cuda", **how)
-    assert sent == []
+    assert sent_rows == []
     assert near(found, expected) > 0.99
     for query in queries_near(MANY, 4):
         best = []
@@ -85,22 +71,22 @@ def test_what_lies_on_a_card_is_stored_as_by_the_processor_and_never_sent(
 
 @pytest.mark.parametrize("free", [[], [22_000]], ids=["none", "one batch"])  # bytes, of 16 a row; half may be taken
 def test_rows_that_a_card_has_no_room_for_come_from_the_file(
-    tmp_path: Path, sent: list[int], monkeypatch: pytest.MonkeyPatch, free: list[int]
+    tmp_path: Path, sent_rows: list[int], monkeypatch: pytest.MonkeyPatch, free: list[int]
 ) -> None:
     life(tmp_path / "all", tensors, "cuda")
-    assert sent == []
+    assert sent_rows == []
     one_batch = bool(free)
     monkeypatch.setattr(cuda, "free_bytes", lambda device: free.pop() if free else 0)
     life(tmp_path / "some", tensors, "cuda")
-    assert sent and (max(sent) < 300) == one_batch  # the first batch has 681 rows
+    assert sent_rows and (max(sent_rows) < 300) == one_batch  # the first batch has 681 rows
     assert files_of(tmp_path / "some") == files_of(tmp_path / "all")
-    del sent[:]
+    del sent_rows[:]
     life(tmp_path / "arrays", list, "cuda")
-    assert sum(sent) > sum(map(len, MANY))
+    assert sum(sent_rows) > sum(map(len, MANY))
     assert files_of(tmp_path / "arrays") == files_of(tmp_path / "all")
 
 
-def test_arrays_between_tensors_are_stored_in_their_order(tmp_path: Path, sent: list[int]) -> None:
+def test_arrays_between_tensors_are_stored_in_their_order(tmp_path: Path, sent_rows: list[int]) -> None:
     mixed = [tensor if i % 7 else array for i, (tensor, array) in enumerate(zip(tensors(MANY), MANY, strict=True))]
     for name, items in (("mixed", mixed), ("tensors", tensors(MANY))):
         Index.create(tmp_path / name, items, device="cuda").close()
@@ -119,7 +105,7 @@ def test_a_tensor_may_be_written_over_once_it_was_added(tmp_path: Path, emulated
 
 
 def test_a_build_from_a_card_that_was_interrupted_goes_on(
-    tmp_path: Path, sent: list[int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sent_rows: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how: dict[str, Any] = {"device": "cuda", "memory_limit": LEAST}
     Index.create(tmp_path / "whole", tensors(MANY), **how).close()
@@ -131,7 +117,7 @@ def test_a_build_from_a_card_that_was_interrupted_goes_on(
         Index.create(tmp_path / "ix", tensors(MANY), resume=True, **how).close()
     assert len(seen) == 1 and sum(seen) + sum(more) == sum(map(len, MANY))  # nothing was packed twice
     assert contents(tmp_path / "ix") == contents(tmp_path / "whole")
-    assert sent == []
+    assert sent_rows == []
 
 
 @pytest.mark.parametrize("pool", [1, 2])

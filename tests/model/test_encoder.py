@@ -13,7 +13,7 @@ from flmr.errors import InvalidInput, UnreadableImage
 from flmr.model.encoder import DEFAULT_INSTRUCTIONS, FLMREncoder
 from flmr.model.flmr.new_checkpoint import RESERVED_TOKENS, new_tokenizers
 from flmr.records import Passage, Query
-from flmr.roles import Encoder
+from flmr.roles import DeviceEncoder, Encoder
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def _queries(picture: Path) -> list[Query]:
 
 
 def test_it_is_an_encoder(encoder: FLMREncoder) -> None:
-    assert isinstance(encoder, Encoder)
+    assert isinstance(encoder, Encoder) and isinstance(encoder, DeviceEncoder)
     assert encoder.dim == 8 and not encoder.encodes_images
 
 
@@ -55,6 +55,16 @@ def test_rows_do_not_depend_on_the_batch(encoder: FLMREncoder, picture: Path) ->
             alone = encode([item])[0]
             assert np.abs(alone - together[i]).max() < 2e-6
             assert np.abs(alone - backwards[len(items) - 1 - i]).max() < 2e-6
+
+
+def test_rows_left_on_the_device_are_those_of_the_arrays(tiny_parts: Any, picture: Path) -> None:
+    encoder = FLMREncoder(*tiny_parts(context_concat_output_from_vision_encoder=True), device="cpu", batch_size=3)
+    passages = [Passage(str(i), "the red toy bird. " * (i % 5), image=picture if i % 3 else None) for i in range(8)]
+    expected, found = encoder.encode_passages(passages), encoder.encode_passages_on_device(passages)
+    assert all(isinstance(rows, torch.Tensor) and rows.device == encoder.model.device for rows in found)
+    for rows, item in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(rows.numpy(), item)
+    assert encoder.encode_passages_on_device([]) == []
 
 
 def test_rows_equal_the_padded_published_call(golden: Any) -> None:
