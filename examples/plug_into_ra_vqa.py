@@ -27,7 +27,8 @@ answers = ["four", "three"]
 texts = [passage.full_text for passage in corpus]
 vocabulary = Tokenizer(models.BPE(unk_token="<unk>"))
 vocabulary.pre_tokenizer = pre_tokenizers.Whitespace()
-vocabulary.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=500, special_tokens=["<pad>", "</s>", "<unk>"]))
+special = ["<pad>", "</s>", "<unk>"]
+vocabulary.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=500, special_tokens=special, show_progress=False))
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=vocabulary, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
 reader = TransformersReader(T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **sizes)), tokenizer)

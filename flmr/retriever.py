@@ -167,7 +167,10 @@ class Retriever:
         if self._encoder is None:
             recorded = self.index.encoder
             if not recorded or not recorded.get("name"):
-                raise InvalidInput("the index records no encoder; open it with the one that made its vectors")
+                raise InvalidInput(
+                    "the index records no encoder; give the one that made its vectors"
+                    " (--encoder, or Retriever.open(path, encoder))"
+                )
             encoder = _loaded(recorded["name"], _pooling(recorded, self._pool_visual))
             check_encoder(self.index, encoder)
             self._encoder = encoder

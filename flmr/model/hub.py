@@ -115,8 +115,8 @@ def _holds(folder: Path, patterns: Sequence[str]) -> bool:
 
 def _unavailable(name: str, reason: str) -> str:
     return (
-        f"model {name!r} is neither cached nor reachable ({reason}); connect and retry, give a local folder, "
-        "or use the small one in the package: --encoder bundled"
+        f"model {name!r} is no folder here and neither cached nor reachable ({reason}); connect and retry, give a "
+        "folder, or use the small one in the package: --encoder bundled"
     )
 
 

@@ -46,13 +46,15 @@ class RunFolder:
             return self._load_state()
         settings = to_table(recipe)
         known = self.path / SETTINGS
-        if known.exists() and not resume:
+        holds = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        begun = bool(holds - {RECIPE, SETTINGS})  # a run that could not start has left nothing but its recipe
+        if begun and SETTINGS in holds and not resume:
             raise AlreadyExists(f"{str(self.path)!r} holds a training run; resume it, or give another folder")
-        if not known.exists() and self.path.is_dir() and any(self.path.iterdir()):
+        if begun and SETTINGS not in holds:
             raise AlreadyExists(f"{str(self.path)!r} is not empty and holds no training run; give another folder")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if known.exists():
+            if begun:
                 _check_same(json.loads(known.read_text(encoding="utf-8")), settings, self.path)
             else:
                 replace_file(self.path / RECIPE, recipe_path.read_bytes())

@@ -16,7 +16,7 @@ from json_lines import read_jsonl, write_jsonl
 from training_runs import losses, train_until
 
 from flmr.data import read_passages, read_questions
-from flmr.errors import AlreadyExists, InvalidRecipe, TrainingDiverged, UnreadableImage
+from flmr.errors import AlreadyExists, InvalidRecipe, InvalidRecord, TrainingDiverged, UnreadableImage
 from flmr.model import load_encoder
 from flmr.model.flmr.new_checkpoint import load_checkpoint, save_checkpoint
 from flmr.train import train
@@ -206,6 +206,15 @@ def test_finished_run_returns_at_once_and_a_folder_is_never_overwritten(world: P
     (world / "other" / "notes.txt").write_text("mine")
     with pytest.raises(AlreadyExists, match="not empty"):
         train(recipe, out=world / "other", progress=False)
+
+
+def test_run_that_could_not_start_leaves_its_folder_to_the_next_attempt(world: Path, write_recipe: Write) -> None:
+    (world / "passages.jsonl").rename(world / "away.jsonl")
+    with pytest.raises(InvalidRecord, match=r"passages\.jsonl"):
+        train(write_recipe(("seed = 3", "seed = 8")), out=world / "run", progress=False)
+    (world / "away.jsonl").rename(world / "passages.jsonl")
+    assert train(write_recipe(("steps = 12", "steps = 2")), out=world / "run", progress=False).folder == world / "run"
+    assert "seed = 3" in (world / "run" / "recipe.toml").read_text(encoding="utf-8")
 
 
 def test_diverging_run_names_the_step(world: Path, write_recipe: Write) -> None:

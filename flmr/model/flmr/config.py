@@ -247,6 +247,9 @@ def load_config(folder: Path, config: FLMRConfig | str | Path | None = None) -> 
     path = folder / "config.json"
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        wrong = "holds no config.json" if folder.is_dir() else "does not exist"
+        raise CheckpointError(f"checkpoint folder {str(folder)!r} {wrong}; make it first, or give another") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from None
     if not isinstance(fields, dict) or fields.get("model_type") != FLMRConfig.model_type:
