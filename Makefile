@@ -44,7 +44,8 @@ bench: setup
 # On a machine with an NVIDIA card, in the environment that holds torch with CUDA: .venv has the processor's build of it.
 GPU_PYTHON ?= python3
 CARD_TESTS := tests/ops/test_cuda.py tests/ops/test_maxsim_torch.py tests/ops/test_assign_torch.py \
-	tests/ops/test_resident.py tests/index/test_searcher.py tests/index/test_kmeans.py
+	tests/ops/test_resident.py tests/index/test_searcher.py tests/index/test_kmeans.py \
+	tests/index/test_tensors.py tests/test_retriever.py
 test-gpu:
 	$(GPU_PYTHON) -m benchmarks.gpu --only checks,sanitizer
 	$(GPU_PYTHON) -m pytest $(CARD_TESTS)

@@ -51,9 +51,24 @@ def emulated_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "free_bytes", lambda device: 1 << 30)
 
 
+@pytest.fixture(params=["emulated", "real"])
+def card(request: pytest.FixtureRequest) -> Any:
+    """The device whose memory is a card's: the processor for the emulated card; a real one where there is one."""
+    torch = pytest.importorskip("torch")
+    from flmr.ops import cuda
+
+    if request.param == "emulated":
+        request.getfixturevalue("emulated_card")
+        return torch.device("cpu")
+    device = torch.device("cuda", 0)
+    if not torch.cuda.is_available() or cuda.why_not(device) is not None:
+        pytest.skip("there is no CUDA device that the kernels run on")
+    return device
+
+
 @pytest.fixture
-def sent_rows(emulated_card: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each array had that was sent to the emulated card and may be vectors, of which none is int8."""
+def sent_rows(card: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each array had that was sent to the card and may be vectors, of which none is int8."""
     from flmr.ops import cuda
 
     rows: list[int] = []

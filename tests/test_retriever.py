@@ -231,18 +231,27 @@ class Leaving(HashEncoder):
     """Leaves its rows on its device, where `stop_after` passages are encoded before a user's Ctrl-C."""
 
     stop_after = 1000
+    device = "cpu"
 
     def encode_passages_on_device(self, passages: Sequence[Passage]) -> list[Any]:
-        rows = [torch.from_numpy(item.copy()) for item in self.encode_passages(passages)]
+        rows = [torch.tensor(item, device=self.device) for item in self.encode_passages(passages)]
         if self.passages_encoded > self.stop_after:
             raise KeyboardInterrupt
         return rows
 
 
-def test_rows_that_an_encoder_leaves_on_a_card_are_indexed_there(tmp_path: Path, sent_rows: list[int]) -> None:
+@pytest.fixture
+def leaving(card: Any, monkeypatch: pytest.MonkeyPatch) -> type[Leaving]:
+    monkeypatch.setattr(Leaving, "device", card)
+    return Leaving
+
+
+def test_rows_that_an_encoder_leaves_on_a_card_are_indexed_there(
+    tmp_path: Path, leaving: type[Leaving], sent_rows: list[int]
+) -> None:
     stored = []
     for device in ("cpu", "cuda"):
-        with Retriever.build(MANY[:100], tmp_path / device, Leaving(), device=device, batch_size=20) as retriever:
+        with Retriever.build(MANY[:100], tmp_path / device, leaving(), device=device, batch_size=20) as retriever:
             retriever.add(MANY[100:])
             retriever.add(MANY[:10], update=True)
             stored.append([retriever.index.vectors(passage.id) for passage in MANY])
@@ -253,9 +262,9 @@ def test_rows_that_an_encoder_leaves_on_a_card_are_indexed_there(tmp_path: Path,
 
 
 def test_rows_of_flmr_are_indexed_where_its_model_lies(
-    tmp_path: Path, tiny_checkpoint: Path, sent_rows: list[int]
+    tmp_path: Path, tiny_checkpoint: Path, card: Any, sent_rows: list[int]
 ) -> None:
-    encoder = load_encoder(str(tiny_checkpoint), device="cpu")  # the emulated card's memory
+    encoder = load_encoder(tiny_checkpoint, device=str(card))
     with Retriever.build(PASSAGES, tmp_path / "kb", encoder, nbits=8, device="cuda") as retriever:
         expected = encoder.encode_passages(PASSAGES)
         for i, passage in enumerate(PASSAGES):
@@ -263,27 +272,31 @@ def test_rows_of_flmr_are_indexed_where_its_model_lies(
     assert sent_rows == []
 
 
-def test_a_build_on_a_card_is_taken_up_from_its_journal(tmp_path: Path, sent_rows: list[int]) -> None:
-    encoder = Leaving()
+def test_a_build_on_a_card_is_taken_up_from_its_journal(
+    tmp_path: Path, leaving: type[Leaving], sent_rows: list[int]
+) -> None:
+    encoder = leaving()
     encoder.stop_after = 60
     with pytest.raises(KeyboardInterrupt):
         Retriever.build(MANY, tmp_path / "kb", encoder, batch_size=20, device="cuda")
-    encoder = Leaving()
+    encoder = leaving()
     Retriever.build(MANY, tmp_path / "kb", encoder, batch_size=20, device="cuda", resume=True).close()
     assert encoder.passages_encoded == 90
     journalled = len(encoder.encode_passages(MANY[:60]).vectors)
     assert sent_rows == [journalled, journalled]  # to be clustered, and to be packed
-    Retriever.build(MANY, tmp_path / "whole", Leaving(), batch_size=20, device="cuda").close()
+    Retriever.build(MANY, tmp_path / "whole", leaving(), batch_size=20, device="cuda").close()
     with Index.open(tmp_path / "kb") as resumed, Index.open(tmp_path / "whole") as whole:
         assert resumed.ids() == whole.ids()
         for passage in MANY:
             np.testing.assert_array_equal(resumed.vectors(passage.id), whole.vectors(passage.id))
 
 
-def test_an_unreadable_image_is_left_out_of_rows_on_a_card(tmp_path: Path, pictures: Path, emulated_card: None) -> None:
+def test_an_unreadable_image_is_left_out_of_rows_on_a_card(
+    tmp_path: Path, pictures: Path, leaving: type[Leaving]
+) -> None:
     passages = [Passage(n, "", image=pictures / f"{n}.png") for n in ("cut", "gone", "red", "cut2", "blue")]
     account = Account()
-    encoder = Leaving(encodes_images=True)
+    encoder = leaving(encodes_images=True)
     with Retriever.build(passages, tmp_path / "kb", encoder, batch_size=2, account=account, device="cuda") as retriever:
         assert retriever.index.ids() == ["red", "blue"]
     assert set(account.unreadable) == {"cut", "gone", "cut2"}

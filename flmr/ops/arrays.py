@@ -1,6 +1,6 @@
 """What a kernel may be handed: arrays of one type, in row order, aligned.
 
-Knows NumPy.  A strided or unaligned array is copied, a read-only one (a memory map) is used as it is; a wrong type
+Knows NumPy, and how an array becomes a tensor on a device and a tensor an array.  A strided or unaligned array is copied, a read-only one (a memory map) is used as it is; a wrong type
 or shape is refused by name, never converted unasked.
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,18 @@ MANY = clustered_items(300, 8, rows=(0, 6))  # more than one batch of an index w
 LEAST = 1 << 20
 
 
-def tensors(items: list[np.ndarray]) -> list[Any]:
-    return [torch.from_numpy(item.copy()) for item in items]
+def tensors(items: list[np.ndarray], place: Any) -> list[Any]:
+    return [torch.tensor(item, device=place) for item in items]
 
 
-def life(path: Path, form: Callable[[list[np.ndarray]], list[Any]], device: Any, **how: Any) -> list[np.ndarray]:
-    """Create an index, fail to add to it and to update it, add, update; what it stores at the end."""
-    items, bad, ids = form(MANY), form([np.array([[1.0] * 8, [np.nan] * 8], np.float32)]), [str(i) for i in range(300)]
+def life(path: Path, place: Any, device: Any, **how: Any) -> list[np.ndarray]:
+    """Create an index, fail to add to it and to update it, add, update; what it stores at the end.
+
+    place: where the items lie as tensors; None: they are arrays.
+    """
+    bad, ids = [np.array([[1.0] * 8, [np.nan] * 8], np.float32)], [str(i) for i in range(300)]
+    items = MANY if place is None else tensors(MANY, place)
+    bad = bad if place is None else tensors(bad, place)
     with Index.create(path, items[:260], device=device, memory_limit=LEAST, **how) as ix:
         ix.add(items[260:280])
         with pytest.raises(InvalidInput, match="there are only 250 ids"):  # its first batch was taken
@@ -55,10 +59,10 @@ def near(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("how", [{}, {"keep_vectors": True}, {"nbits": 0}], ids=str)
 def test_what_lies_on_a_card_is_stored_as_by_the_processor_and_never_sent(
-    tmp_path: Path, sent_rows: list[int], how: dict[str, Any]
+    tmp_path: Path, card: Any, sent_rows: list[int], how: dict[str, Any]
 ) -> None:
-    expected = life(tmp_path / "cpu", list, "cpu", **how)
-    found = life(tmp_path / "card", tensors, "cuda", **how)
+    expected = life(tmp_path / "cpu", None, "cpu", **how)
+    found = life(tmp_path / "card", card, "cuda", **how)
     assert sent_rows == []
     assert near(found, expected) > 0.99
     for query in queries_near(MANY, 4):
@@ -71,30 +75,32 @@ def test_what_lies_on_a_card_is_stored_as_by_the_processor_and_never_sent(
 
 @pytest.mark.parametrize("free", [[], [22_000]], ids=["none", "one batch"])  # bytes, of 16 a row; half may be taken
 def test_rows_that_a_card_has_no_room_for_come_from_the_file(
-    tmp_path: Path, sent_rows: list[int], monkeypatch: pytest.MonkeyPatch, free: list[int]
+    tmp_path: Path, card: Any, sent_rows: list[int], monkeypatch: pytest.MonkeyPatch, free: list[int]
 ) -> None:
-    life(tmp_path / "all", tensors, "cuda")
+    life(tmp_path / "all", card, "cuda")
     assert sent_rows == []
     one_batch = bool(free)
     monkeypatch.setattr(cuda, "free_bytes", lambda device: free.pop() if free else 0)
-    life(tmp_path / "some", tensors, "cuda")
+    life(tmp_path / "some", card, "cuda")
     assert sent_rows and (max(sent_rows) < 300) == one_batch  # the first batch has 681 rows
     assert files_of(tmp_path / "some") == files_of(tmp_path / "all")
     del sent_rows[:]
-    life(tmp_path / "arrays", list, "cuda")
+    life(tmp_path / "arrays", None, "cuda")
     assert sum(sent_rows) > sum(map(len, MANY))
     assert files_of(tmp_path / "arrays") == files_of(tmp_path / "all")
 
 
-def test_arrays_between_tensors_are_stored_in_their_order(tmp_path: Path, sent_rows: list[int]) -> None:
-    mixed = [tensor if i % 7 else array for i, (tensor, array) in enumerate(zip(tensors(MANY), MANY, strict=True))]
-    for name, items in (("mixed", mixed), ("tensors", tensors(MANY))):
+def test_arrays_between_tensors_are_stored_in_their_order(tmp_path: Path, card: Any, sent_rows: list[int]) -> None:
+    mixed = [
+        tensor if i % 7 else array for i, (tensor, array) in enumerate(zip(tensors(MANY, card), MANY, strict=True))
+    ]
+    for name, items in (("mixed", mixed), ("tensors", tensors(MANY, card))):
         Index.create(tmp_path / name, items, device="cuda").close()
     assert files_of(tmp_path / "mixed") == files_of(tmp_path / "tensors")
 
 
-def test_a_tensor_may_be_written_over_once_it_was_added(tmp_path: Path, emulated_card: None) -> None:
-    items = tensors([item.astype(np.float16) for item in MANY[:50]])
+def test_a_tensor_may_be_written_over_once_it_was_added(tmp_path: Path, card: Any) -> None:
+    items = tensors([item.astype(np.float16) for item in MANY[:50]], card)
     with Index.create(tmp_path / "ix", items[:25], device="cuda") as ix:
         expected = [ix.vectors(str(i)) for i in range(25)]
         ix.add(items[:25], [f"again{i}" for i in range(25)])
@@ -105,16 +111,16 @@ def test_a_tensor_may_be_written_over_once_it_was_added(tmp_path: Path, emulated
 
 
 def test_a_build_from_a_card_that_was_interrupted_goes_on(
-    tmp_path: Path, sent_rows: list[int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, card: Any, sent_rows: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how: dict[str, Any] = {"device": "cuda", "memory_limit": LEAST}
-    Index.create(tmp_path / "whole", tensors(MANY), **how).close()
+    Index.create(tmp_path / "whole", tensors(MANY, card), **how).close()
     with monkeypatch.context() as patch, pytest.raises(Stop):
         seen = stopping_after(1, patch)
-        Index.create(tmp_path / "ix", tensors(MANY), resume=True, **how)
+        Index.create(tmp_path / "ix", tensors(MANY, card), resume=True, **how)
     with monkeypatch.context() as patch:
         more = stopping_after(100, patch)
-        Index.create(tmp_path / "ix", tensors(MANY), resume=True, **how).close()
+        Index.create(tmp_path / "ix", tensors(MANY, card), resume=True, **how).close()
     assert len(seen) == 1 and sum(seen) + sum(more) == sum(map(len, MANY))  # nothing was packed twice
     assert contents(tmp_path / "ix") == contents(tmp_path / "whole")
     assert sent_rows == []
@@ -159,9 +165,9 @@ WRONG = [
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize(("bad", "words"), WRONG)
 def test_a_wrong_tensor_is_named_and_nothing_is_added(
-    tmp_path: Path, emulated_card: None, device: Any, bad: Any, words: str
+    tmp_path: Path, card: Any, device: Any, bad: Any, words: str
 ) -> None:
-    good = torch.ones(1, 8)
+    good, bad = torch.ones(1, 8, device=card), bad.to(card)
     with pytest.raises(InvalidInput, match=words):
         Index.create(tmp_path / "no", [good, bad, good], ["p0", "p1", "p2"], device=device)
     assert not (tmp_path / "no").exists()
