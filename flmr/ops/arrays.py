@@ -1,7 +1,8 @@
 """What a kernel may be handed: arrays of one type, in row order, aligned.
 
-Knows NumPy, and how an array becomes a tensor on a device and a tensor an array.  A strided or unaligned array is copied, a read-only one (a memory map) is used as it is; a wrong type
-or shape is refused by name, never converted unasked.
+Knows NumPy, and how an array becomes a tensor on a device and a tensor an array.  A strided or unaligned array is
+copied, a read-only one (a memory map) is used as it is; a wrong type or shape is refused by name, never converted
+unasked.
 """
 
 from __future__ import annotations
