@@ -19,38 +19,55 @@ struct Best {
   }
 };
 
+// What happens to a tile's dot products before they are compared, each with what stands before it.  As products are
+// made in 16 x 8 x 16 at a time and compared one by one, a single instruction more for each of them is felt.
+enum Extra { kNothing, kHidden, kBias, kScales };
+
 // Takes in a tile's dot products.  column_of(j): the first of the eight columns of sums[.][j], rising with j.  A NaN
 // stays NaN.  Winners are found by "greater than", so a row whose products are all NaN or -inf has none yet: see
 // `finish`.
-template <bool winners, int kRows, int kWarpsAcross, int kBands, int kGroups, class Sum, class ColumnOf>
-__device__ __forceinline__ void fold(Best<kBands>& best, const Sum (&sums)[kBands][kGroups][4], ColumnOf column_of,
-                                     const Job& job, const SmallShared<kRows, kWarpsAcross>& small, int stage,
-                                     int first_query_row) {
+template <bool winners, Extra extra, int kRows, int kWarpsAcross, int kBands, int kGroups, class Sum, class ColumnOf>
+__device__ __forceinline__ void fold_with(Best<kBands>& best, const Sum (&sums)[kBands][kGroups][4],
+                                          ColumnOf column_of, const Job& job,
+                                          const SmallShared<kRows, kWarpsAcross>& small, int stage,
+                                          int first_query_row) {
   const SlabInfo& info = small.info[stage];
   const int lane = threadIdx.x % 32, rows = info.rows, first_row = info.first_row;
-  uint32_t all = 0xffffffffu;
-  for (int w = 0; w < kTileRows / 32; ++w) all &= info.counts[w];
 #pragma unroll
   for (int j = 0; j < kGroups; ++j) {
-    const int first = column_of(j);
-    if (first >= rows) continue;
-    const int column = first + lane % 4 * 2;
-    const uint32_t counts = info.counts[first / 32] >> column % 32;
+    const int first = column_of(j), column = first + lane % 4 * 2;
+    if (extra != kNothing && first >= rows) continue;
+    const uint32_t counts = extra == kNothing ? 0 : info.counts[first / 32] >> column % 32;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const bool hidden = all != 0xffffffffu && !(counts >> e & 1);
+      const bool hidden = extra != kNothing && !(counts >> e & 1);
 #pragma unroll
       for (int i = 0; i < kBands * 2; ++i) {
         float value = static_cast<float>(sums[i / 2][j][i % 2 * 2 + e]);
-        if (job.queries.scales) value *= small.query_scale[first_query_row + i / 2 * 16 + i % 2 * 8 + lane / 4];
-        if (job.documents.scales) value *= small.scale[stage][column + e];
-        if (job.bias) value -= small.bias[stage][column + e];
+        if (extra == kScales) {
+          if (job.queries.scales) value *= small.query_scale[first_query_row + i / 2 * 16 + i % 2 * 8 + lane / 4];
+          if (job.documents.scales) value *= small.scale[stage][column + e];
+        }
+        if (extra == kBias || (extra == kScales && job.bias)) value -= small.bias[stage][column + e];
         if (hidden) value = -INFINITY;
         if (winners && value > best.value[i]) best.index[i] = first_row + column + e;
         best.value[i] = greater(best.value[i], value);
       }
     }
   }
+}
+
+template <bool winners, int kRows, int kWarpsAcross, int kBands, int kGroups, class Sum, class ColumnOf>
+__device__ __forceinline__ void fold(Best<kBands>& best, const Sum (&sums)[kBands][kGroups][4], ColumnOf column_of,
+                                     const Job& job, const SmallShared<kRows, kWarpsAcross>& small, int stage,
+                                     int first_query_row) {
+  uint32_t all = 0xffffffffu;
+  for (int w = 0; w < kTileRows / 32; ++w) all &= small.info[stage].counts[w];
+  if (job.queries.scales || job.documents.scales)
+    fold_with<winners, kScales>(best, sums, column_of, job, small, stage, first_query_row);
+  else if (job.bias) fold_with<winners, kBias>(best, sums, column_of, job, small, stage, first_query_row);
+  else if (all != 0xffffffffu) fold_with<winners, kHidden>(best, sums, column_of, job, small, stage, first_query_row);
+  else fold_with<winners, kNothing>(best, sums, column_of, job, small, stage, first_query_row);
 }
 
 struct Winner {

@@ -56,8 +56,8 @@ class Stream {
     barrier();
     if (job.resident)
       for (int slab = 0; slab < job.slabs; ++slab) copy_query(resident(slab), slab);
-    now_ = bounds_of(job.documents, first_document_ + column_);
-    look_ahead();
+    next_ = bounds_of(job.documents, first_document_ + column_);
+    begin_document();
   }
 
   __device__ bool nothing() const { return column_ >= end_column_; }
@@ -71,26 +71,22 @@ class Stream {
       if (threadIdx.x == 0) info.rows = -1;
       return;
     }
-    const int64_t begin = now_.begin + first_row_, left = now_.end - begin;
-    const int rows = left > kTileRows ? kTileRows : left > 0 ? static_cast<int>(left) : 0;
-    const int bytes = slab_bytes(slab_);
-    const bool last_slab = slab_ + 1 == job_.slabs, last_tile = left <= kTileRows;
+    const int rows = left_ < kTileRows ? left_ : kTileRows, bytes = slab_bytes(slab_);
+    const bool last_slab = slab_ + 1 == job_.slabs, last_tile = left_ <= kTileRows;
     unsigned char* to = tile(stage);
-#pragma unroll 1
-    for (int row = threadIdx.x / 8; row < rows; row += kThreads / 8)
-      copy_piece(to, row, job_.documents, begin + row, slab_, bytes);
+    copy_documents(to, rows, bytes);
     if (!job_.resident) copy_query(to + kTileRows * kSlabBytes, slab_);
     settles_ = last_slab;
     if (last_slab) {
       const int row = threadIdx.x;
-      counts_ = row < rows && (!job_.documents.mask || job_.documents.mask[begin + row]);
+      counts_ = row >= rows ? 0 : job_.documents.mask ? job_.documents.mask[begin_ + row] : 1;
       if (row < rows && job_.documents.scales)
-        copy_async<4>(&small.scale[stage][row], job_.documents.scales + begin + row, 4);
-      if (row < rows && job_.bias) copy_async<4>(&small.bias[stage][row], job_.bias + begin + row, 4);
+        copy_async<4>(&small.scale[stage][row], job_.documents.scales + begin_ + row, 4);
+      if (row < rows && job_.bias) copy_async<4>(&small.bias[stage][row], job_.bias + begin_ + row, 4);
     }
     if (threadIdx.x == 0) {
       info.column = column_;
-      info.first_row = static_cast<int>(first_row_);
+      info.first_row = first_row_;
       info.rows = rows;
       info.slab = slab_;
       info.bytes = bytes;
@@ -102,7 +98,7 @@ class Stream {
 
   __device__ void settle() {
     if (!settles_ || threadIdx.x >= kTileRows) return;
-    const uint32_t word = vote(counts_);
+    const uint32_t word = vote(counts_ != 0);
     if (threadIdx.x % 32 == 0) small.info[stage_].counts[threadIdx.x / 32] = word;
   }
 
@@ -135,27 +131,60 @@ class Stream {
     return job_.queries.mask && !job_.queries.mask[number] ? ~number : number;
   }
 
+  // Eight threads copy a row, 16 bytes each; zeros beyond the row's end.
+  static constexpr int kRowsAtOnce = kThreads / 8;
+  static_assert(kRowsAtOnce % 8 == 0, "the pieces of all rows of a thread are swapped alike");
+
+  __device__ void copy_documents(unsigned char* to, int rows, int bytes) {
+    const Side& side = job_.documents;
+    const int row = threadIdx.x / 8, valid = valid_bytes(bytes);
+    const unsigned char* from = side.rows + (begin_ + row) * side.step + offset_in_row(slab_, valid);
+    to += offset_in_slab(row);
+    const int64_t step = side.step * kRowsAtOnce;
+    if (side.width == 16 && rows == kTileRows && bytes == kSlabBytes) {  // most tiles, in a third of the instructions
+#pragma unroll
+      for (int i = 0; i < kTileRows / kRowsAtOnce; ++i)
+        copy_async<16>(to + i * kRowsAtOnce * kSlabBytes, from + i * step, 16);
+    } else if (side.width == 16) {
+#pragma unroll 1
+      for (int at = row; at < rows; at += kRowsAtOnce, from += step, to += kRowsAtOnce * kSlabBytes)
+        copy_async<16>(to, from, valid);
+    } else {
+#pragma unroll 1
+      for (int at = row; at < rows; at += kRowsAtOnce, from += step, to += kRowsAtOnce * kSlabBytes)
+        copy_piece(to, from, valid, side.width);
+    }
+  }
   __device__ void copy_query(unsigned char* to, int slab) {
-    for (int row = threadIdx.x / 8; row < kRows; row += kThreads / 8)
-      if (small.row[row] >= 0) copy_piece(to, row, job_.queries, small.row[row], slab, slab_bytes(slab));
+    const Side& side = job_.queries;
+    const int valid = valid_bytes(slab_bytes(slab));
+#pragma unroll 1
+    for (int row = threadIdx.x / 8; row < kRows; row += kRowsAtOnce)
+      if (small.row[row] >= 0)
+        copy_piece(to + offset_in_slab(row), side.rows + small.row[row] * side.step + offset_in_row(slab, valid), valid,
+                   side.width);
   }
 
-  // This thread's 16 bytes of a row's slab; zeros beyond the row's end.
-  __device__ void copy_piece(unsigned char* to, int row, const Side& side, int64_t number, int slab, int bytes) {
-    const int piece = threadIdx.x % 8;
-    const int left = bytes - piece * 16, valid = left > 16 ? 16 : left > 0 ? left : 0;
-    const unsigned char* from = side.rows + number * side.step + (valid ? slab * kSlabBytes + piece * 16 : 0);
-    to += row * kSlabBytes + (piece ^ (row % 8)) * 16;
-    if (side.width == 16) {
+  __device__ static int valid_bytes(int bytes) {
+    const int left = bytes - threadIdx.x % 8 * 16;
+    return left > 16 ? 16 : left > 0 ? left : 0;
+  }
+  __device__ static int offset_in_row(int slab, int valid) {
+    return valid ? slab * kSlabBytes + threadIdx.x % 8 * 16 : 0;
+  }
+  __device__ static int offset_in_slab(int row) { return row * kSlabBytes + (threadIdx.x % 8 ^ row % 8) * 16; }
+
+  __device__ static void copy_piece(unsigned char* to, const unsigned char* from, int valid, int width) {
+    if (width == 16) {
       copy_async<16>(to, from, valid);
       return;
     }
 #pragma unroll 1
-    for (int at = 0; at < 16; at += side.width) {
-      const int some = valid - at > side.width ? side.width : valid > at ? valid - at : 0;
+    for (int at = 0; at < 16; at += width) {
+      const int some = valid - at > width ? width : valid > at ? valid - at : 0;
       const unsigned char* some_from = some ? from + at : from;
-      if (side.width == 8) copy_async<8>(to + at, some_from, some);
-      else if (side.width == 4) copy_async<4>(to + at, some_from, some);
+      if (width == 8) copy_async<8>(to + at, some_from, some);
+      else if (width == 4) copy_async<4>(to + at, some_from, some);
       else to[at] = some ? *some_from : 0;
     }
   }
@@ -164,22 +193,30 @@ class Stream {
     ++slab_;
     if (!last_slab) return;
     slab_ = 0;
+    if (last_tile) {
+      ++column_;
+      begin_document();
+      return;
+    }
+    begin_ += kTileRows;
     first_row_ += kTileRows;
-    if (!last_tile) return;
-    first_row_ = 0;
-    ++column_;
-    now_ = next_;
-    look_ahead();
+    left_ -= kTileRows;
   }
   // Bounds are asked for a document early: nobody waits for them.
-  __device__ void look_ahead() {
+  __device__ void begin_document() {
+    begin_ = next_.begin;
+    first_row_ = 0;
+    left_ = next_.end > next_.begin ? static_cast<int>(next_.end - next_.begin) : 0;
     if (column_ + 1 < end_column_) next_ = bounds_of(job_.documents, first_document_ + column_ + 1);
   }
 
   const Job& job_;
   unsigned char* stages_;
-  Bounds now_{}, next_{};
-  int64_t column_, end_column_, first_document_, first_row_ = 0;
+  Bounds next_{};
+  int64_t column_, end_column_, first_document_;
+  int64_t begin_;         // row that the next tile begins with
+  int first_row_, left_;  // its number within the document, and how many there are from it on
   int slab_ = 0, stage_ = 0;
-  bool settles_ = false, counts_ = false;
+  bool settles_ = false;
+  int counts_ = 0;  // the mask as it was read: a comparison would wait for it
 };
