@@ -74,10 +74,10 @@ def sent_rows(card: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     rows: list[int] = []
     send = cuda.sent
 
-    def counted(array: Any) -> Any:
+    def counted(array: Any, *where: Any) -> Any:
         if array.ndim == 2 and array.dtype.kind == "f":
             rows.append(len(array))
-        return send(array)
+        return send(array, *where)
 
     monkeypatch.setattr(cuda, "sent", counted)
     return rows

@@ -88,15 +88,20 @@ class Codec:
         """What its codes mean, as the ops read it."""
         return Codebook(self.centroids_KD, self.centroid_scales_K, self.scale_table, self.levels, self.nbits)
 
-    @lazy
-    def there(self) -> Codec:
-        """The same with what encoding reads as tensors in the current CUDA device's memory."""
-        names = ("centroids_KD", "centroid_scales_K", "permutation_D", "rotation")
-        return replace(self, **{name: placed(getattr(self, name), "cuda") for name in names})
-
     def beside(self, rows: Rows) -> Codec:
-        """Itself for an array; for a tensor itself in the current CUDA device's memory."""
-        return self.there if is_tensor(rows) else self
+        """Itself for an array; for a tensor itself with what encoding reads as tensors on the same device."""
+        if not is_tensor(rows):
+            return self
+        if rows.device not in self._copies:
+            names = ("centroids_KD", "centroid_scales_K", "permutation_D", "rotation")
+            self._copies[rows.device] = replace(
+                self, **{name: placed(getattr(self, name), rows.device) for name in names}
+            )
+        return self._copies[rows.device]
+
+    @lazy
+    def _copies(self) -> dict[Any, Codec]:
+        return {}
 
     def rotate(self, vectors_TD: Rows, *, threads: int | None = None) -> Rows:
         """Vectors, or a query's rows, in the space of the codes: (T, D) float32, where they lie."""

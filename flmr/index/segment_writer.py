@@ -183,7 +183,7 @@ class SegmentWriter:
         if self._waiting is None:
             from flmr.ops.waiting import Waiting
 
-            self._waiting = Waiting()
+            self._waiting = Waiting(vectors_TD.device)
         self._waiting.hold(self._vectors, vectors_TD)
 
     def append_encoded(

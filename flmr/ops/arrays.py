@@ -70,13 +70,16 @@ def in_memory(values: Any) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # NumPy has no bfloat16
 
 
-def placed(values: Any, device: Device) -> Any:
-    """For "cuda" what an array holds as a tensor in the current CUDA device's memory; a tensor stays where it lies."""
+def placed(values: Any, device: Any) -> Any:
+    """What an array holds as a tensor on a device of torch's, for "cuda" on the current CUDA device.
+
+    A tensor stays where it lies, and for "cpu" an array an array.
+    """
     if device == "cpu" or is_tensor(values):
         return values
     from flmr.ops.cuda import sent
 
-    return sent(values)
+    return sent(values, None if device == "cuda" else device)
 
 
 def same(what: str, **sizes: int) -> int:

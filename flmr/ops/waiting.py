@@ -23,16 +23,18 @@ SHARE = 0.5  # of the memory that would be free without them: the rest is for th
 
 
 class Waiting:
-    """Blocks of rows, each as long as it was given; what does not fit is in the file alone."""
+    """Blocks of rows, each as long as it was given, on one device; what does not fit there is in the file alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._firsts: list[int] = []  # the number of the first row of each block
         self._blocks: list[Tensor] = []
 
     def hold(self, first: int, rows_TD: Tensor) -> None:
         """Keep rows `first`, `first` + 1, ... of the file, which come after those that are kept, if there is room."""
         held = sum(block.nbytes for block in self._blocks)
-        if held + rows_TD.nbytes <= SHARE * (held + cuda.free_bytes(rows_TD.device)):
+        room = SHARE * (held + cuda.free_bytes(self._device))
+        if rows_TD.device == self._device and held + rows_TD.nbytes <= room:
             self._firsts.append(first)
             self._blocks.append(rows_TD)
 
@@ -48,17 +50,17 @@ class Waiting:
         """
         parts: list[Tensor] = []
         done, block = 0, max(0, bisect_right(self._firsts, int(numbers_R[0])) - 1)
-        with cuda.told_of_memory(cuda.the_device()):
+        with cuda.told_of_memory(self._device):
             while block < len(self._blocks) and done < len(numbers_R):
                 first, end = self._firsts[block], self._firsts[block] + len(self._blocks[block])
                 low, high = numbers_R.searchsorted((first, end))
                 if done < low:
-                    parts.append(cuda.sent(read(numbers_R[done:low])))
+                    parts.append(cuda.sent(read(numbers_R[done:low]), self._device))
                 if low < high:
                     parts.append(self._blocks[block][torch.from_numpy(numbers_R[low:high] - first)])
                 done, block = max(done, high), block + 1
             if done < len(numbers_R):
-                parts.append(cuda.sent(read(numbers_R[done:])))
+                parts.append(cuda.sent(read(numbers_R[done:]), self._device))
             return torch.cat(parts)
 
 
