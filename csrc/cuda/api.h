@@ -16,7 +16,8 @@ extern "C" {
 enum FlmrType { FLMR_FLOAT32 = 0, FLMR_FLOAT16 = 1, FLMR_BFLOAT16 = 2, FLMR_INT8 = 3, FLMR_FLOAT8_E4M3 = 4 };
 
 enum FlmrRefusal {
-  FLMR_REFUSED_SIZES = -1,  // a negative size, a null pointer where there are rows, a stride below dim, dim beyond 8192
+  FLMR_REFUSED_SIZES = -1,  // a negative size, a null pointer where there are rows, a stride below dim, dim beyond
+                            // 8192, more items of the longest size than a grid has blocks
   FLMR_REFUSED_TYPES = -2,  // an unknown type, or queries and documents of two types or dims
   FLMR_REFUSED_PAIRS = -3,  // per_query > 0, and documents are not queries * per_query
   FLMR_REFUSED_WINNERS = -4,  // winner_bytes neither 2 nor 4, or a document too long for 2; backward without winners

@@ -48,6 +48,10 @@ int refuse_items(const FlmrItems& items) {
   return 0;
 }
 
+int refuse_blocks(int64_t items, int64_t each) {
+  return items > 0 && each > std::numeric_limits<int32_t>::max() / items ? FLMR_REFUSED_SIZES : 0;
+}
+
 int refuse_maxsim(const FlmrMaxsim& args) {
   const FlmrItems &queries = args.queries, &documents = args.documents;
   for (const FlmrItems* side : {&queries, &documents})
@@ -58,7 +62,7 @@ int refuse_maxsim(const FlmrMaxsim& args) {
   const int64_t longest = std::numeric_limits<int16_t>::max();
   if (args.winners && args.winner_bytes != 4 && (args.winner_bytes != 2 || documents.longest > longest))
     return FLMR_REFUSED_WINNERS;
-  return 0;
+  return refuse_blocks(queries.items, ceiling(queries.longest, 32));  // tiles have no fewer rows
 }
 
 Side side_of(const FlmrItems& items) {

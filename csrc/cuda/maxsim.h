@@ -10,6 +10,7 @@ constexpr int kWgmmaRows = 128;
 int element_bytes(int type);  // 0 for no type
 int refuse_items(const FlmrItems& items);
 int refuse_maxsim(const FlmrMaxsim& args);
+int refuse_blocks(int64_t items, int64_t each);  // where a grid has no numbers for them
 Side side_of(const FlmrItems& items);
 
 // A job over these sides, without its outputs; columns: all documents or each query's.

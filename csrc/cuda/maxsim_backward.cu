@@ -179,6 +179,8 @@ extern "C" int flmr_cuda_maxsim_backward(const FlmrMaxsim* args, const float* gr
   if (const int refused = refuse_maxsim(*args)) return refused;
   const int type = args->queries.type;
   if (type == FLMR_INT8 || type == FLMR_FLOAT8_E4M3) return FLMR_REFUSED_GRADIENT;
+  for (const FlmrItems* side : {&args->queries, &args->documents})
+    if (const int refused = refuse_blocks(side->items, side->longest)) return refused;
   const int64_t dim = args->queries.dim, columns = args->per_query ? args->per_query : args->documents.items;
   const Gradient job{side_of(args->queries), side_of(args->documents), dim,         args->per_query, columns,
                      args->winners,          args->winner_bytes,       grad_scores, grad_queries,    grad_documents};

@@ -69,7 +69,7 @@ def change(name: str, value: object) -> Callable[[Maxsim], None]:
         ("queries.dim", 0, "1 to 8192"), ("documents.stride", 7, "strides"), ("queries.count", -1, "sizes"),
         ("documents.rows", None, "pointers"), ("documents.ends", None, "pointers"), ("per_query", -1, "sizes"),
         ("per_query", 5, "per_query"), ("winner_bytes", 3, "winners"), ("documents.longest", 40000, "int16"),
-        ("scratch_bytes", 3, "scratch"), ("documents.longest", 1 << 40, "sizes"),
+        ("scratch_bytes", 3, "scratch"), ("documents.longest", 1 << 40, "sizes"), ("queries.items", 1 << 40, "sizes"),
     ],
 )  # fmt: skip
 def test_arguments_that_do_not_fit_are_refused_with_a_reason(name: str, value: object, reason: str) -> None:
@@ -88,6 +88,21 @@ def test_arguments_that_do_not_fit_are_refused_with_a_reason(name: str, value: o
         if name != "scratch_bytes":
             assert library().flmr_cuda_maxsim_scratch(args, 0) == status
         assert reason in library().flmr_cuda_error(status).decode()
+    finally:
+        memory.close()
+
+
+def test_gradients_of_more_rows_than_a_grid_has_blocks_are_refused() -> None:
+    memory = Memory()
+    try:
+        rows = Side(np.ones((2, 8)), [2]).place(memory)
+        winners, grads = memory.put(np.zeros((2, 1), np.int32)), memory.empty((2, 8), np.float32)
+        args = Maxsim(rows, rows, 0, None, winners.ctypes.data, 4)
+        given = [memory.put(np.ones((1, 1), np.float32)).ctypes.data, grads.ctypes.data, grads.ctypes.data, 1]
+        assert library().flmr_cuda_maxsim_backward(args, *given) == 0
+        args.documents.items = 1 << 31
+        status = library().flmr_cuda_maxsim_backward(args, *given)
+        assert "sizes" in library().flmr_cuda_error(status).decode()
     finally:
         memory.close()
 
