@@ -209,7 +209,16 @@ def open_passages(
     if isinstance(passages, str | Path):
         path = Path(passages)
         return read_passages(path, strict=strict, report=account.lines, image_folder=image_folder), count_records(path)
-    return passages, len(passages) if isinstance(passages, Sized) else None
+    if isinstance(passages, Passage) or not isinstance(passages, Iterable):
+        kind = type(passages).__name__
+        raise InvalidInput(f"passages must be a file or a list of flmr.Passage, not one {kind}")
+    return map(_a_passage, passages), len(passages) if isinstance(passages, Sized) else None
+
+
+def _a_passage(passage: Any) -> Passage:
+    if not isinstance(passage, Passage):
+        raise InvalidInput(f"a passage must be a flmr.Passage, such as Passage(id, text), not {type(passage).__name__}")
+    return passage
 
 
 def encode_stream(
@@ -275,7 +284,9 @@ def named(error: FlmrError, name: str) -> FlmrError:
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items; the last may be shorter."""
+    """Lists of `size` items; the last may be shorter.  Raises InvalidInput where a list would have none."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise InvalidInput(f"batch_size must be a whole number from 1, not {size!r}")
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ImageSource: TypeAlias = "str | Path | bytes | Image"
+
+R = TypeVar("R")
 
 MAX_DIM = 8192
 MAX_ROWS_PER_ITEM = 65_535
@@ -269,6 +271,17 @@ class Explanation:
                 f"similarities have shape {self.similarities.shape} for {len(self.query_rows)} query rows"
                 f" and {len(self.passage_rows)} passage rows"
             )
+
+
+def all_of(kind: type[R], records: Any, what: str) -> list[R]:
+    """The records as a list.  Raises InvalidInput where they are no list or one of them is of another kind."""
+    if isinstance(records, kind | str) or not isinstance(records, Iterable):
+        raise InvalidInput(f"{what} must be a list of flmr.{kind.__name__}, not one {type(records).__name__}")
+    listed = list(records)
+    for number, record in enumerate(listed, start=1):
+        if not isinstance(record, kind):
+            raise InvalidInput(f"{what} must be of flmr.{kind.__name__}; number {number} is a {type(record).__name__}")
+    return listed
 
 
 def _describe(value: Any) -> str:

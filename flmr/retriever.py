@@ -299,6 +299,8 @@ class Retriever:
         hit: a hit, or the id of a passage.  The row maxima sum to the score of the search.
         Raises UnknownId, and InvalidInput where the index stores no passage text or pooled rows.
         """
+        if not isinstance(query, Query | str) or not isinstance(hit, Hit | str):
+            raise InvalidInput("explain takes one flmr.Query or string, and one hit or the id of a passage")
         (asked,) = _as_queries(query)
         passage_id = hit if isinstance(hit, str) else hit.id
         passage = self._stored_passage(passage_id)
@@ -476,10 +478,16 @@ def _loaded(encoder: Encoder | str | Path, pool_visual: int = 1) -> Encoder:
         from flmr.model import load_encoder  # torch is needed only here
 
         return load_encoder(encoder, pool_visual=pool_visual)
+    if not hasattr(encoder, "encode_queries"):
+        raise InvalidInput(
+            f"an encoder is a name, a folder or what flmr.load_encoder returns, not {type(encoder).__name__}"
+        )
     return encoder
 
 
 def _as_queries(queries: Query | str | Sequence[Query | str]) -> list[Query]:
+    if not isinstance(queries, Query | str | Iterable):
+        raise InvalidInput(f"queries must be flmr.Query or strings, not {type(queries).__name__}")
     listed = [queries] if isinstance(queries, Query | str) else list(queries)
     for query in listed:
         if not isinstance(query, Query | str):

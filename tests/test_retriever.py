@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,27 @@ def test_encoder_is_loaded_only_when_needed(built: Retriever, tmp_path: Path) ->
         opened.delete(["sky"])
         with pytest.raises(Exception, match="hash"):  # no checkpoint is called so
             opened.search("red")
+
+
+WRONG: dict[str, tuple[Callable[[Retriever, Path, HashEncoder], object], str]] = {
+    "a number as a query": (lambda r, path, encoder: r.search(3), "flmr.Query or strings, not int"),
+    "a number as a hit": (lambda r, path, encoder: r.explain("red", 3), "one hit or the id"),
+    "two queries to explain": (lambda r, path, encoder: r.explain([Query("red")], "sky"), "one flmr.Query or string"),
+    "texts as passages": (lambda r, path, encoder: Retriever.build(["red"], path, encoder), "Passage, .* not str"),
+    "one passage": (lambda r, path, encoder: r.add(Passage("x", "red")), "list of flmr.Passage, not one Passage"),
+    "no encoder": (lambda r, path, encoder: Retriever.build(PASSAGES, path, None), "not NoneType"),
+    "no batch": (lambda r, path, encoder: Retriever.build(PASSAGES, path, encoder, batch_size=0), "from 1, not 0"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_of_another_type_is_refused_by_name(
+    built: Retriever, tmp_path: Path, encoder: HashEncoder, name: str
+) -> None:
+    use, words = WRONG[name]
+    with pytest.raises(InvalidInput, match=words):
+        use(built, tmp_path / "new", encoder)
+    assert len(built.index) == 5 and not (tmp_path / "new").exists()
 
 
 def test_index_without_recorded_encoder_says_so(tmp_path: Path, encoder: HashEncoder) -> None:

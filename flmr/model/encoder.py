@@ -22,7 +22,7 @@ from flmr.model.flmr.config import own_fields
 from flmr.model.flmr.tokenizers import Tokens
 from flmr.model.image_processor import black_picture, crop, patch_regions, preprocess
 from flmr.ops.pool import STRETCH, group
-from flmr.records import ImageSource, MultiVectors, Passage, Query, Region, Row
+from flmr.records import ImageSource, MultiVectors, Passage, Query, Region, Row, all_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,13 +67,16 @@ class FLMREncoder:
         self.query_tokenizer, self.context_tokenizer = query_tokenizer, context_tokenizer
         self.default_instructions = dict(default_instructions)
         model.query_tokenizer, model.context_tokenizer = query_tokenizer, context_tokenizer
-        self.model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.eval().to(find_device(device))
         self.config = model.config
         self.dim = int(self.config.dim)
         self.encodes_images = bool(
             self.config.use_vision_encoder and self.config.context_concat_output_from_vision_encoder
         )
         self._check_pooling()
+
+    def __repr__(self) -> str:
+        return f"<FLMREncoder {self.name!r}: D={self.dim}, on {self.model.device}>"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -93,7 +96,7 @@ class FLMREncoder:
 
     def encode_queries(self, queries: Sequence[Query]) -> MultiVectors:
         """One item per query; raises UnreadableImage or InvalidInput naming the query."""
-        queries = list(queries)
+        queries = all_of(Query, queries, "queries")
         texts = [self.query_text(query) for query in queries]
         tokens = self._query_tokens(queries, texts)
         counts = [1 + len(query.regions) if query.image is not None else int(self.draws_black) for query in queries]
@@ -221,11 +224,11 @@ class FLMREncoder:
 
     def encode_passages(self, passages: Sequence[Passage]) -> MultiVectors:
         """One item per passage; raises UnreadableImage naming the passage."""
-        return MultiVectors.from_list(self._encode_passages(list(passages)), dim=self.dim)
+        return MultiVectors.from_list(self._encode_passages(all_of(Passage, passages, "passages")), dim=self.dim)
 
     def encode_passages_on_device(self, passages: Sequence[Passage]) -> list[torch.Tensor]:
         """The same as tensors (n, D) on the model's device, for an index that is built there."""
-        return self._encode_passages(list(passages), on_device=True)
+        return self._encode_passages(all_of(Passage, passages, "passages"), on_device=True)
 
     def _encode_passages(self, passages: list[Passage], *, on_device: bool = False) -> list[Any]:
         return self._encode_documents(
@@ -395,6 +398,19 @@ def _framed(text: str, start: str, end: str, tokenizer: Any) -> str:
     """Text between two marks, where the tokenizer knows them as tokens and the text does not carry them yet."""
     known = start in tokenizer.get_added_vocab() and end in tokenizer.get_added_vocab()
     return f"{start} {text} {end}" if known and start not in text else text
+
+
+def find_device(name: str | torch.device | None) -> torch.device:
+    """The device of this name; without one a GPU where there is one.  Raises InvalidInput."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise InvalidInput(f"device {name!r} is not known; use 'cpu', 'cuda' or what torch.device takes") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(f"device {str(device)!r} was asked for, but torch sees no GPU; use 'cpu'")
+    return device
 
 
 def open_image(source: ImageSource, whose: str) -> Image:

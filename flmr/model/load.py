@@ -71,6 +71,8 @@ def _towers(layout: str, folder: Path) -> Any:
 
 def _find(name_or_path: str | Path) -> tuple[str, Path]:
     """What the encoder is called, and its folder."""
+    if not isinstance(name_or_path, str | Path):
+        raise InvalidInput(f"an encoder is named by a string or a Path, not by {type(name_or_path).__name__}")
     if str(name_or_path) == BUNDLED:
         folder = Path(__file__).parent / "bundled"
         if not (folder / "config.json").is_file():

@@ -14,11 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from flmr.errors import InvalidInput
-from flmr.model.encoder import batches, open_image
-from flmr.records import ImageSource, MultiVectors, Passage, Query, Row
+from flmr.model.encoder import batches, find_device, open_image
+from flmr.records import ImageSource, MultiVectors, Passage, Query, Row, all_of
 
 if TYPE_CHECKING:
     from flmr.model.clip import Clip
@@ -39,8 +38,11 @@ class SingleVectorEncoder:
         if batch_size < 1:
             raise InvalidInput(f"batch_size must be at least 1, not {batch_size}")
         self.clip, self.name, self.batch_size = clip, name, batch_size
-        self.clip.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.clip.model.to(find_device(device))
         self.dim = clip.dim
+
+    def __repr__(self) -> str:
+        return f"<SingleVectorEncoder {self.name!r}: D={self.dim}>"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -49,6 +51,7 @@ class SingleVectorEncoder:
 
     def encode_queries(self, queries: Sequence[Query]) -> MultiVectors:
         """One item per query; raises UnreadableImage naming the query."""
+        queries = all_of(Query, queries, "queries")
         for query in queries:
             if query.regions:
                 raise InvalidInput(
@@ -61,6 +64,7 @@ class SingleVectorEncoder:
 
     def encode_passages(self, passages: Sequence[Passage]) -> MultiVectors:
         """One item per passage; raises UnreadableImage naming the passage."""
+        passages = all_of(Passage, passages, "passages")
         texts = self._encode_texts(["" if passage.image is not None else passage.full_text for passage in passages])
         pictures = self._encode_pictures([p.image for p in passages], [_name(passage) for passage in passages])
         items = [_mean(text, picture) for text, picture in zip(texts, pictures, strict=True)]

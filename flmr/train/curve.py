@@ -18,6 +18,7 @@ def draw_curve(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> Non
     """Write a PNG: loss (thin), its running mean (thick), and each validation.  Raises MissingExtra."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise MissingExtra("the loss curve needs matplotlib: pip install flmr[train]") from None
     steps = [row for row in rows if "loss" in row]
@@ -26,14 +27,21 @@ def draw_curve(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> Non
     axes = figure.subplots()
     at = [row["total_step"] for row in steps]
     losses = [row["loss"] for row in steps]
-    axes.plot(at, losses, color="tab:blue", linewidth=0.5, alpha=0.4)
-    axes.plot(at, running_mean(losses), color="tab:blue", linewidth=1.5, label="loss")
+    axes.plot(at, losses, color="tab:blue", linewidth=0.5, alpha=0.4, label="loss of a step")
+    axes.plot(at, running_mean(losses), color="tab:blue", linewidth=1.5, label="its running mean")
     axes.set(xlabel="step", ylabel="loss", title=title, ylim=(0, None))
+    axes.yaxis.label.set_color("tab:blue")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
     if checks:
         right = axes.twinx()
-        values = [row["value"] for row in checks]
+        measure, values = checks[0]["measure"], [row["value"] for row in checks]
         right.plot([row["total_step"] for row in checks], values, color="tab:orange", marker="o", markersize=3)
-        right.set(ylabel=f"{checks[0]['measure']} (validation)", ylim=(0, 1))
+        right.set(ylabel=f"{measure} (validation)", ylim=(0, 1.02))
+        right.yaxis.label.set_color("tab:orange")
+        best = max(checks, key=lambda row: row["value"])
+        axes.plot([], color="tab:orange", marker="o", markersize=3, label=f"{measure}, at best {best['value']:.3f}")
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from flmr.errors import InvalidRecipe, TrainingDiverged
+from flmr.errors import InvalidInput, InvalidRecipe, TrainingDiverged
+from flmr.model.encoder import find_device
 from flmr.model.flmr.checkpoint import canonical_name, canonical_state
 from flmr.model.flmr.new_checkpoint import save_checkpoint
 from flmr.progress import Report, reporting
@@ -370,15 +371,10 @@ def _check_joint(model: Any, recipe: TrainingRecipe, ranks: Ranks) -> None:
 
 def choose_device(name: str) -> torch.device:
     """The device of a recipe; "auto" is a GPU where there is one.  Raises InvalidRecipe."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InvalidRecipe(f"device {name!r} is not known; use 'auto', 'cpu' or 'cuda'") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidRecipe("device 'cuda' was asked for, but torch sees no GPU; use 'auto'")
-    return device
+        return find_device(None if name == "auto" else name)
+    except InvalidInput as error:
+        raise InvalidRecipe(str(error)) from None
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:

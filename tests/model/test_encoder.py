@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flmr.errors import InvalidInput, UnreadableImage
-from flmr.model.encoder import DEFAULT_INSTRUCTIONS, FLMREncoder
+from flmr.model.encoder import DEFAULT_INSTRUCTIONS, FLMREncoder, find_device
 from flmr.model.flmr.new_checkpoint import RESERVED_TOKENS, new_tokenizers
 from flmr.records import Passage, Query
 from flmr.roles import DeviceEncoder, Encoder
@@ -33,6 +33,27 @@ def _queries(picture: Path) -> list[Query]:
 def test_it_is_an_encoder(encoder: FLMREncoder) -> None:
     assert isinstance(encoder, Encoder) and isinstance(encoder, DeviceEncoder)
     assert encoder.dim == 8 and not encoder.encodes_images
+
+
+@pytest.mark.parametrize("wrong", [Query("red"), "red", 3, ["red"], [Passage("a")], None])
+def test_what_are_no_queries_is_refused(encoder: FLMREncoder, wrong: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"queries must be .*flmr\.Query"):
+        encoder.encode_queries(wrong)
+
+
+@pytest.mark.parametrize("wrong", [Passage("a"), "red", 3, ["red"], [Query("red")], None])
+def test_what_are_no_passages_is_refused(encoder: FLMREncoder, wrong: Any) -> None:
+    for encode in (encoder.encode_passages, encoder.encode_passages_on_device):
+        with pytest.raises(InvalidInput, match=r"passages must be .*flmr\.Passage"):
+            encode(wrong)
+
+
+def test_a_device_that_is_not_there_is_refused_by_name(tiny_parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device(None) == find_device("cpu") == torch.device("cpu")
+    for wrong, words in (("gpu", "'gpu' is not known"), ("cuda:1", "'cuda:1' was asked for"), ([1], "not known")):
+        with pytest.raises(InvalidInput, match=words):
+            FLMREncoder(*tiny_parts(), device=wrong)
 
 
 def test_masked_rows_are_dropped(encoder: FLMREncoder, picture: Path) -> None:

@@ -169,6 +169,12 @@ def test_saving_takes_the_published_arguments_and_names_unknown_ones(tiny_parts:
         model.save_pretrained(tmp_path / "other", safe_serialization=False)
 
 
+def test_a_config_is_made_of_the_configs_of_its_towers() -> None:
+    text, vision = FLMRTextConfig(hidden_size=32), FLMRVisionConfig(patch_size=16)
+    config = FLMRConfig.from_text_vision_configs(text, vision, dim=64)
+    assert (config.text_config.hidden_size, config.vision_config.patch_size, config.dim) == (32, 16, 64)
+
+
 def test_configs_go_to_files_and_dicts_and_back(tiny_folder: Path, tmp_path: Path) -> None:
     config = FLMRConfig.from_pretrained(tiny_folder)
     config.save_pretrained(tmp_path)

@@ -134,6 +134,11 @@ def test_what_is_no_text_is_refused(golden: Any) -> None:
         tokenizer(["a", None])
     with pytest.raises(InvalidInput, match="at least 3"):
         tokenizer("a", max_length=2)
+    for wrong in (None, 3):
+        with pytest.raises(InvalidInput, match="string or a list of strings"):
+            tokenizer(wrong)
+    with pytest.raises(InvalidInput, match="max_length must be"):
+        tokenizer(["a"], ["b"])
 
 
 def test_a_broken_folder_is_named(tmp_path: Path) -> None:

@@ -230,6 +230,13 @@ class FLMRConfig(PretrainedConfig):  # type: ignore[misc]
         self.single_vector = single_vector
 
     @classmethod
+    def from_text_vision_configs(
+        cls, text_config: FLMRTextConfig, vision_config: PretrainedConfig, **kwargs: Any
+    ) -> FLMRConfig:
+        """The config of these two towers, other fields as given: `FLMRConfig(text_config, vision_config, ...)`."""
+        return cls(text_config=text_config, vision_config=vision_config, **kwargs)
+
+    @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
         """As transformers does it, and remember the folder: a mapping base may stand beside config.json."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)

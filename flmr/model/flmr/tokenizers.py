@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,8 @@ class _SidedTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
 
     def tokenize_texts(self, texts: Sequence[str], max_length: int) -> list[Tokens]:
         """Each text as ids of at most max_length (at least 3), without padding.  Raises InvalidInput."""
-        if max_length < 3:
-            raise InvalidInput(f"max_length must be at least 3 ([CLS], the marker, [SEP]), not {max_length}")
+        if not isinstance(max_length, int) or max_length < 3:
+            raise InvalidInput(f"max_length must be at least 3 ([CLS], the marker, [SEP]), not {max_length!r}")
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InvalidInput(f"text {i} must be a string, not {type(text).__name__}")
@@ -218,7 +218,7 @@ class FLMRQueryEncoderTokenizer(_SidedTokenizer):
         padding: "max_length" (the default) or "longest".  Raises InvalidInput where another argument is not known.
         """
         length = max_length or self.query_maxlen
-        tokens = self.tokenize_texts([text] if isinstance(text, str) else list(text), length)
+        tokens = self.tokenize_texts(_listed(text), length)
         ids_BL, mask_BL = self.pad_tokens(tokens, _width(tokens, length, **kwargs))
         return _as_tensors({"input_ids": ids_BL, "attention_mask": mask_BL}, return_tensors)
 
@@ -247,9 +247,15 @@ class FLMRContextEncoderTokenizer(_SidedTokenizer):
         padding: "max_length" (the default) or "longest".  Raises InvalidInput where another argument is not known.
         """
         length = min(MAX_DOCUMENT_TOKENS, max_length or self.doc_maxlen)
-        tokens = self.tokenize_texts([text] if isinstance(text, str) else list(text), length)
+        tokens = self.tokenize_texts(_listed(text), length)
         ids_BL, mask_BL = self.pad_tokens(tokens, _width(tokens, length, **kwargs))
         return _as_tensors({"input_ids": ids_BL, "attention_mask": mask_BL}, return_tensors)
+
+
+def _listed(text: str | Sequence[str]) -> list[str]:
+    if not isinstance(text, Iterable):
+        raise InvalidInput(f"texts must be a string or a list of strings, not {type(text).__name__}")
+    return [text] if isinstance(text, str) else list(text)
 
 
 def _width(
