@@ -10,8 +10,8 @@ processor the native kernels read the tensors in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,9 +25,23 @@ from flmr.ops.multiply import multiply
 
 CHUNK_BYTES = 64 << 20  # of float32 rows that are worked on at a time
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-@torch.no_grad()
+def _on_device(op: Callable[P, R]) -> Callable[P, R]:
+    """Without gradients, and with one line where the device of the first tensor has no room."""
+
+    @wraps(op)
+    @torch.no_grad()
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with cuda.told_of_memory(getattr(args[0], "device", None)):
+            return op(*args, **kwargs)
+
+    return run
+
+
+@_on_device
 def assign_tensors(vectors_TD: Tensor, centroids_KD: Tensor) -> tuple[Tensor, Tensor]:
     """As `assign`: codes (T,) int32 and squared distances (T,) float32, on the device of the vectors.
 
@@ -48,7 +62,7 @@ def assign_tensors(vectors_TD: Tensor, centroids_KD: Tensor) -> tuple[Tensor, Te
     return codes_T, _distances(vectors_TD, codes_T, centroids_KD.float())
 
 
-@torch.no_grad()
+@_on_device
 def round_tensors(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
     """As `round_rows`, to the bit: (N, D) int8, (N,) float32.  Rows of float32, float16 or bfloat16."""
     _check_rows("rows", rows_ND, FLOATS)
@@ -61,7 +75,7 @@ def round_tensors(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
     return values_ND, scales_N
 
 
-@torch.no_grad()
+@_on_device
 def assign_rounded_tensors(
     vectors_TD: Tensor, centroids_KD: Tensor, scales_K: Tensor, *, threads: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -86,7 +100,7 @@ def assign_rounded_tensors(
     return codes_T, _distances(vectors_TD, codes_T, centroids_KD.float() * scales_K[:, None])
 
 
-@torch.no_grad()
+@_on_device
 def means_tensors(
     vectors_TD: Tensor, codes_T: Tensor, num_codes: int, *, threads: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -111,7 +125,7 @@ def means_tensors(
     return (sums_KD / counts_K.clamp(min=1)[:, None]).float(), counts_K
 
 
-@torch.no_grad()
+@_on_device
 def multiply_tensors(vectors_TD: Tensor, rows_ED: Tensor, *, threads: int | None = None) -> Tensor:
     """As `multiply`.  On a CUDA device in float64: what it makes of float32 products depends on its settings (TF32) and
     on the number of vectors; rounded from float64 they are as near as float32 can be, in any company.

@@ -128,3 +128,22 @@ def test_a_card_without_the_kernels_is_an_error_with_the_remedy(monkeypatch: pyt
     monkeypatch.setattr(cuda, "is_there", lambda tensor: True)
     with pytest.raises(NativeError, match=r"\.cuda\(\); or give vectors in the processor's memory"):
         assign(torch.ones(3, 4), torch.ones(2, 4))
+
+
+def test_a_card_without_room_is_said_in_one_line(emulated_card: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("no room", "and a page of advice")
+
+    monkeypatch.setattr(assign_torch, "_chunks", full)
+    vectors, centroids = map(torch.from_numpy, vectors_and_centroids())
+    rounded = torch.zeros(3, 24, dtype=torch.int8), torch.ones(3)
+    codes = torch.zeros(len(vectors), dtype=torch.int32)
+    for op, arguments in (
+        (assign, (vectors, centroids)),
+        (round_rows, (vectors,)),
+        (assign_rounded, (vectors, *rounded)),
+        (means, (vectors, codes, 3)),
+        (multiply, (vectors, centroids)),
+    ):
+        with pytest.raises(NativeError, match=r"^CUDA out of memory\..*free memory there$"):
+            op(*arguments)
