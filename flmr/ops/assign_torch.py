@@ -35,7 +35,8 @@ def _on_device(op: Callable[P, R]) -> Callable[P, R]:
     @wraps(op)
     @torch.no_grad()
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with cuda.told_of_memory(getattr(args[0], "device", None)):
+        place: Any = getattr(args[0], "device", None)
+        with cuda.told_of_memory(place):
             return op(*args, **kwargs)
 
     return run
