@@ -198,6 +198,8 @@ class Retriever:
     ) -> list[list[Hit]]:
         """The best k passages of each query.
 
+        queries: one or a list; a string is a query of this text.  params, where, only_ids, exclude_ids: see
+        `flmr.Searcher.search`.
         hybrid: also search by the words of the query and fuse both rankings, "rrf" or "weighted", or a
         `flmr.hybrid.Hybrid` that says more; scores are then the fused ones.
         Raises UnreadableImage naming the query, EncoderMismatch; with hybrid MissingExtra, and InvalidInput where the

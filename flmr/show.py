@@ -6,7 +6,6 @@ Knows rich and how records look in a few lines.  Knows no index and no model.
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from flmr.records import Hit, Query
 
 RECALLS = {"strict_recall": "strict recall", "pseudo_recall": "pseudo recall", "set_recall": "set recall"}
 INTERVAL = {"strict_recall": ("95%",), "pseudo_recall": ("95%",), "set_recall": ()}  # set recall is no rate
+CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
 LOG_WIDTH = 120  # outside a terminal rich would assume 80 columns and fold tables
 
 
@@ -58,13 +58,25 @@ def show_hits(out: Console, hits: Sequence[Hit], *, marked: frozenset[str] = fro
     if not hits:
         out.print("  [dim]nothing found[/dim]")
     for hit in hits:
-        title = (hit.passage.title if hit.passage else "") or hit.id
+        title = printable((hit.passage.title if hit.passage else "") or hit.id)
         tick = ("✓ ", "bold green") if hit.id in marked else ""
         number = (f"{hit.rank:>3}  ", "bold")
-        out.print(Text.assemble(number, (f"{hit.score:8.3f}  ", "cyan"), tick, (title, "bold"), (f"  {hit.id}", "dim")))
-        text = " ".join(hit.passage.text.split()) if hit.passage else ""
-        for line in textwrap.wrap(text, max(out.width - 15, 40), max_lines=lines, placeholder=" …"):
-            out.print(Text(" " * 15 + line))
+        out.print(
+            Text.assemble(
+                number, (f"{hit.score:8.3f}  ", "cyan"), tick, (title, "bold"), (f"  {printable(hit.id)}", "dim")
+            )
+        )
+        width = max(out.width - 17, 40)  # two for the sign that there is more
+        text = " ".join(printable(hit.passage.text).split()) if hit.passage else ""
+        wrapped = Text(text[: (lines + 1) * width]).wrap(out, width) if text else []
+        for number, line in enumerate(wrapped[:lines], start=1):
+            more = " …" if number == lines < len(wrapped) else ""
+            out.print(Text(" " * 15 + line.plain.rstrip() + more), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """The text with blanks for what would command a terminal: passages come from anywhere."""
+    return text.translate(CONTROLS)
 
 
 def show_run(out: Console, run: Mapping[str, Sequence[tuple[str, float]]], path: Path | None, first: int = 3) -> None:
@@ -73,8 +85,8 @@ def show_run(out: Console, run: Mapping[str, Sequence[tuple[str, float]]], path:
         out.print(f"wrote {path}: {len(run):,} questions, {sum(map(len, run.values())):,} hits", soft_wrap=True)
         return
     for query, hits in run.items():
-        best = "  ".join(f"{name} {score:.3f}" for name, score in hits[:first])
-        out.print(Text.assemble((query, "bold"), "  ", best or "nothing found"), soft_wrap=True)
+        best = "  ".join(f"{printable(name)} {score:.3f}" for name, score in hits[:first])
+        out.print(Text.assemble((printable(query), "bold"), "  ", best or "nothing found"), soft_wrap=True)
 
 
 def hit_document(hit: Hit) -> dict[str, Any]:
@@ -110,7 +122,7 @@ def show_query(out: Console, query: Query) -> None:
     name = str(query.image) if isinstance(query.image, str | Path) else "a picture"
     picture = (f"  [{name}]", "dim") if query.image is not None else ""
     out.print(
-        Text.assemble(("? ", "bold magenta"), (query.text.strip() or "(picture alone)", "bold"), picture),
+        Text.assemble(("? ", "bold magenta"), (printable(query.text).strip() or "(picture alone)", "bold"), picture),
         soft_wrap=True,
     )
 

@@ -146,16 +146,24 @@ def calibrate(
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help="as they will be asked: JSONL or Parquet")],
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where their relative image paths start")] = None,
     encoder: EncoderName = None,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Show an index 16 of these questions: then it finds the same and looks at far fewer passages."""
-    from flmr.data import read_questions
-    from flmr.show import console, show_facts
+    from flmr.data import ReadReport, read_questions
+    from flmr.show import console, show_facts, skipped
 
+    lines = ReadReport()
     with open_retriever(path, encoder) as retriever:
-        asked = [question.query for question in read_questions(questions, strict=True, image_folder=images)]
+        read = read_questions(questions, strict=strict, report=lines, image_folder=images)
+        asked = [question.query for question in read]
+        skipped(lines.skipped, {}, "query")
         retriever.calibrate(asked, progress=True)
-        result = {"questions": len(asked), "kept": retriever.index.info()["sample_queries"]}
+        result = {
+            "questions": len(asked),
+            "skipped_lines": [str(line) for line in lines.skipped],
+            "kept": retriever.index.info()["sample_queries"],
+        }
     done(as_json, result, lambda: show_facts(console(), result))
 
 

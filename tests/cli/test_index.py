@@ -198,8 +198,13 @@ def test_folder_without_permission_is_one_line_and_exit_2(kb: Path) -> None:
 
 def test_an_index_is_shown_questions(copied: Path, ask: Ask, mistake: Mistake, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "asked.jsonl", [{"id": f"q{i}", "text": f"what is red and {i}"} for i in range(40)])
-    assert ask("calibrate", copied, tmp_path / "asked.jsonl") == {"questions": 40, "kept": 16}
+    assert ask("calibrate", copied, tmp_path / "asked.jsonl") == {"questions": 40, "skipped_lines": [], "kept": 16}
     assert ask("info", copied)["sample_queries"] == 16 and ask("verify", copied)["problems"] == []
+    with (tmp_path / "asked.jsonl").open("a") as file:
+        file.write("not JSON\n")
+    (skipped,) = ask("calibrate", copied, tmp_path / "asked.jsonl")["skipped_lines"]
+    assert skipped.startswith("line 41: not JSON")
+    assert "line 41" in mistake("calibrate", copied, tmp_path / "asked.jsonl", "--strict")
     (tmp_path / "none.jsonl").write_text("")
     assert "there is no sample query" in mistake("calibrate", copied, tmp_path / "none.jsonl")
     assert "asked.parquet" in mistake("calibrate", copied, tmp_path / "asked.parquet")

@@ -1,0 +1,51 @@
+"""Results on a terminal: what passages say reaches the eye, and nothing of it the terminal's commands."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from flmr.records import Hit, Passage, Query
+from flmr.show import show_hits, show_query, show_run
+
+
+@pytest.fixture
+def out() -> Console:
+    return Console(file=io.StringIO(), width=60, highlight=False)
+
+
+def printed(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text", ["心脏线是一个圆上的固定一点在它绕着与其相切的圆周滚动时所形成的轨迹。" * 5, "a rose is red " * 30]
+)
+def test_long_texts_keep_to_their_lines_whatever_their_script(out: Console, text: str) -> None:
+    show_hits(out, [Hit("a", 1.0, 1, Passage("a", text))], lines=2)
+    head, *body = printed(out).splitlines()
+    assert head.split() == ["1", "1.000", "a", "a"]
+    assert len(body) == 2 and all(line.startswith(" " * 15) and cell_len(line) <= out.width for line in body)
+    assert body[1].endswith(" …") and not body[0].endswith("…")
+
+
+def test_a_text_that_fits_is_shown_whole(out: Console) -> None:
+    show_hits(out, [Hit("a", 1.0, 1, Passage("a", "a  rose\nis red")), Hit("b", 0.5, 2)])
+    assert [line.strip() for line in printed(out).splitlines()] == [
+        "1     1.000  a  a",
+        "a rose is red",
+        "2     0.500  b  b",
+    ]
+
+
+def test_what_would_command_the_terminal_is_not_printed(out: Console) -> None:
+    evil = "\x1b]0;mine\x07 \x1b[31mred\x9b2J [bold]kept[/bold]"
+    show_hits(out, [Hit(evil, 1.0, 1, Passage(evil, evil, title=evil))])
+    show_query(out, Query(evil))
+    show_run(out, {evil: [(evil, 1.0)]}, None)
+    assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 for c in printed(out))
+    assert printed(out).count("[bold]kept[/bold]") == 6
