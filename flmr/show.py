@@ -68,10 +68,11 @@ def show_hits(out: Console, hits: Sequence[Hit], *, marked: frozenset[str] = fro
         )
         width = max(out.width - 17, 40)  # two for the sign that there is more
         text = " ".join(printable(hit.passage.text).split()) if hit.passage else ""
-        wrapped = Text(text[: (lines + 1) * width]).wrap(out, width) if text else []
-        for number, line in enumerate(wrapped[:lines], start=1):
-            more = " …" if number == lines < len(wrapped) else ""
-            out.print(Text(" " * 15 + line.plain.rstrip() + more), soft_wrap=True)
+        wrapped = [line.plain.rstrip() for line in Text(text[: (lines + 1) * width]).wrap(out, width)] if text else []
+        if len(wrapped) > lines:
+            wrapped[lines - 1 :] = [f"{wrapped[lines - 1]} …"]
+        for line in wrapped:
+            out.print(Text(" " * 15 + line), soft_wrap=True)
 
 
 def printable(text: str) -> str:
