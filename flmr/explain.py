@@ -229,7 +229,7 @@ def _score_split(explanation: Explanation) -> str:
     )
     cards = "".join(
         f"<div class='card {part.kind}'><span>{KINDS[part.kind]}</span><b>{part.score:.3f}</b>"
-        f"<small>{part.rows} rows</small>"
+        f"<small>{part.rows} row{'s' if part.rows != 1 else ''}</small>"
         f"<small>{part.score / part.rows:.3f} each · {100 * part.score / positive:.0f}%</small></div>"
         for part in parts
     )

@@ -83,6 +83,8 @@ def search(
     query = one_query(text, image, instruction, region)
     with open_retriever(path, encoder, pool_visual) as retriever:
         hits = retriever.search([query], k, **asking)[0]
+        if not hits:
+            _warn_of_filter(retriever, asking["where"])
     result = {"query": query_document(query), "hits": [hit_document(hit) for hit in hits]}
     done(as_json, result, lambda: show_hits(console(), hits))
 
@@ -162,6 +164,8 @@ def _search_file(
     questions = read_questions(queries, strict=strict, report=lines, image_folder=images)
     found = retriever.search_many(questions, k, **asking, strict=strict, progress=True)
     skipped(lines.skipped, found.unreadable, "query")
+    if found.run and not any(found.run.values()):
+        _warn_of_filter(retriever, asking["where"])
     if run is not None:
         write_run(found.run, run)
     document = {
@@ -172,6 +176,14 @@ def _search_file(
         "run": str(run) if run else {query: [list(pair) for pair in hits] for query, hits in found.run.items()},
     }
     done(as_json, document, lambda: show_run(console(), found.run, run))
+
+
+def _warn_of_filter(retriever: Retriever, where: Mapping[str, Any] | None) -> None:
+    """Say so where the filter leaves nothing to be found: a misspelt field is no error, all passages are without it."""
+    from flmr.show import warn
+
+    if where and len(retriever.index) and not retriever.index.searcher().ids(where=where):
+        warn(f"--where lets none of the {len(retriever.index):,} passages through; check its fields and values")
 
 
 def _weights(text: str | None) -> list[float] | None:

@@ -25,6 +25,17 @@ def test_search_takes_pictures_filters_and_exact(kb: Path, ask: Ask) -> None:
     assert {hit["id"] for hit in document["hits"]} == {"rose", "snow"}
 
 
+@pytest.mark.parametrize("asked", [["--text", "red"], ["--queries", "questions.jsonl"]])
+def test_a_filter_that_lets_nothing_through_is_said_to(
+    kb: Path, asked: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(kb)
+    assert flmr("search", "index", *asked, "--where", '{"m": 3}') == 0
+    assert "--where lets none of the 4 passages through" in capsys.readouterr().err
+    assert flmr("search", "index", *asked, "--where", '{"n": {"gte": 0}}') == 0
+    assert "--where" not in capsys.readouterr().err
+
+
 def test_search_of_a_file_writes_a_run_and_counts_unreadable_pictures(kb: Path, ask: Ask, tmp_path: Path) -> None:
     run = tmp_path / "out.trec"
     document = ask("search", kb / "index", "--queries", kb / "questions.jsonl", "--run", run, "-k", 2)
