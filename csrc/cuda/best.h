@@ -152,35 +152,37 @@ __device__ void finish(const Best<kBands>& best, const Job& job, SmallShared<kRo
   }
 }
 
-// All documents of a block, slab after slab.  multiply(info, queries, documents): takes a slab into `sums`, where the
-// first slab of a tile begins anew.  settled(): what copies need besides the barrier before they are multiplied.
+// All documents of a block, slab after slab.  multiply takes a slab into `sums`, where the first slab of a tile begins
+// anew: multiply.settle() is what copies need besides the barrier before they are multiplied, multiply.begin(info,
+// queries, documents) may start and multiply.end(info, queries, documents) has it done; the next slab is sent for in
+// between.
 template <bool winners, int kRows, int kWarpsAcross, int kThreads, int kBands, int kGroups, class Sum, class ColumnOf,
-          class Multiply, class Settled>
+          class Multiply>
 __device__ __forceinline__ void each_slab(Stream<kRows, kWarpsAcross, kThreads>& stream, const Job& job,
                                           Sum (&sums)[kBands][kGroups][4], int first_query_row, int across,
-                                          ColumnOf column_of, Multiply multiply, Settled settled) {
+                                          ColumnOf column_of, Multiply multiply) {
   auto& small = stream.small;
   Best<kBands> best;
   best.reset();
   bool counted = false;
   int buffer = 0;
-  for (int early = kStages - 1, sent = 0, stage = 0;;) {
-    if (early == 0) {
-      copy_wait<kStages - 2>();
-      settled();
-      barrier();
-    }
+#pragma unroll 1
+  for (int stage = 0; stage < kStages - 1; ++stage) {
+    stream.send(stage);
+    copy_commit();
+    stream.settle();
+  }
+  for (int sent = kStages - 1, stage = 0;;) {
+    copy_wait<kStages - 2>();
+    multiply.settle();
+    barrier();
+    const SlabInfo& info = small.info[stage];
+    if (info.rows < 0) break;
+    multiply.begin(info, stream.query(stage, info.slab), stream.tile(stage));
     stream.send(sent);  // where the slab was that was multiplied before the barrier
     copy_commit();
     sent = sent + 1 == kStages ? 0 : sent + 1;
-    if (early > 0) {
-      --early;
-      stream.settle();
-      continue;
-    }
-    const SlabInfo& info = small.info[stage];
-    if (info.rows < 0) break;
-    multiply(info, stream.query(stage, info.slab), stream.tile(stage));
+    multiply.end(info, stream.query(stage, info.slab), stream.tile(stage));
     if (info.last_slab) {
       fold<winners>(best, sums, column_of, job, small, stage, first_query_row);
       for (int w = 0; w < kTileRows / 32; ++w) counted |= info.counts[w] != 0;

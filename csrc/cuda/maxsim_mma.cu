@@ -79,16 +79,16 @@ __device__ __forceinline__ void multiply_float(float (&sums)[2][kGroups][4], con
   }
 }
 
-template <class T, int kRows, bool winners>
-__global__ void __launch_bounds__(Shape<kRows>::kThreads, Shape<kRows>::kBlocks)
-    maxsim_mma(const __grid_constant__ Job job) {
+// A warp's rows and columns of a slab.
+template <class T, int kRows>
+struct Multiply {
   using S = Shape<kRows>;
-  Stream<kRows, S::kAcross, S::kThreads> stream(job, shared_memory());
-  if (stream.nothing()) return;
-  const int warp = threadIdx.x / 32, across = warp % S::kAcross, first_query_row = warp / S::kAcross * 32;
-  typename SumOf<T>::type sums[2][S::kGroups][4];
-  const auto column_of = [across](int j) { return (j / 2 * S::kAcross + across) * 16 + j % 2 * 8; };
-  const auto take = [&](const SlabInfo& info, const unsigned char* queries, const unsigned char* documents) {
+  typename SumOf<T>::type (&sums)[2][S::kGroups][4];
+  int first_query_row, across;
+
+  __device__ void settle() const {}
+  __device__ void begin(const SlabInfo&, const unsigned char*, const unsigned char*) const {}
+  __device__ void end(const SlabInfo& info, const unsigned char* queries, const unsigned char* documents) const {
     if (info.slab == 0)
       for (int i = 0; i < 2; ++i)
         for (int j = 0; j < S::kGroups; ++j)
@@ -99,8 +99,20 @@ __global__ void __launch_bounds__(Shape<kRows>::kThreads, Shape<kRows>::kBlocks)
     else if (info.rows == kTileRows)
       multiply<T, S::kAcross, true>(sums, queries, documents, across, info.rows, info.bytes);
     else multiply<T, S::kAcross, false>(sums, queries, documents, across, info.rows, info.bytes);
-  };
-  each_slab<winners>(stream, job, sums, first_query_row, across, column_of, take, [] {});
+  }
+};
+
+template <class T, int kRows, bool winners>
+__global__ void __launch_bounds__(Shape<kRows>::kThreads, Shape<kRows>::kBlocks)
+    maxsim_mma(const __grid_constant__ Job job) {
+  using S = Shape<kRows>;
+  Stream<kRows, S::kAcross, S::kThreads> stream(job, shared_memory());
+  if (stream.nothing()) return;
+  const int warp = threadIdx.x / 32, across = warp % S::kAcross, first_query_row = warp / S::kAcross * 32;
+  typename SumOf<T>::type sums[2][S::kGroups][4];
+  const auto column_of = [across](int j) { return (j / 2 * S::kAcross + across) * 16 + j % 2 * 8; };
+  each_slab<winners>(stream, job, sums, first_query_row, across, column_of,
+                     Multiply<T, kRows>{sums, first_query_row, across});
 }
 
 template <class T, int kRows>

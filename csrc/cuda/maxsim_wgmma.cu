@@ -11,23 +11,31 @@ namespace {
 constexpr int kRows = kWgmmaRows;
 constexpr int kThreads = kRows / kWarpgroupRows * 128;  // a warpgroup takes 64 query rows and all columns of a tile
 
-template <class T, bool winners>
-__global__ void __launch_bounds__(kThreads, 2) maxsim_wgmma(const __grid_constant__ Job job) {
-  Stream<kRows, 1, kThreads> stream(job, shared_memory());
-  if (stream.nothing()) return;
-  const int warp = threadIdx.x / 32;
-  typename SumOf<T>::type sums[1][kWarpgroupColumns / 8][4];
-  const auto take = [&](const SlabInfo& info, const unsigned char* query_tile, const unsigned char* document_tile) {
-    const uint64_t queries = descriptor_of(query_tile + warp / 4 * kWarpgroupRows * kSlabBytes);
-    const uint64_t documents = descriptor_of(document_tile);
+// A warpgroup's rows of a slab.  Between begin and end the products are under way, and no branch may part the two.
+template <class T>
+struct Multiply {
+  typename SumOf<T>::type (&sums)[1][kWarpgroupColumns / 8][4];
+
+  __device__ void settle() const { fence_copies(); }
+  __device__ void begin(const SlabInfo& info, const unsigned char* query_tile, const unsigned char* tile) const {
+    const uint64_t queries = descriptor_of(query_tile + threadIdx.x / 128 * kWarpgroupRows * kSlabBytes);
+    const uint64_t documents = descriptor_of(tile);
     warpgroup_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
       warpgroup_multiply<T>(sums[0], queries + k * 2, documents + k * 2, info.slab > 0 || k > 0);
     warpgroup_commit();
-    warpgroup_wait(sums[0]);
-  };
-  each_slab<winners>(stream, job, sums, warp * 16, 0, [](int j) { return j * 8; }, take, fence_copies);
+  }
+  __device__ void end(const SlabInfo&, const unsigned char*, const unsigned char*) const { warpgroup_wait(sums[0]); }
+};
+
+template <class T, bool winners>
+__global__ void __launch_bounds__(kThreads, 2) maxsim_wgmma(const __grid_constant__ Job job) {
+  Stream<kRows, 1, kThreads> stream(job, shared_memory());
+  if (stream.nothing()) return;
+  typename SumOf<T>::type sums[1][kWarpgroupColumns / 8][4];
+  const auto column_of = [](int j) { return j * 8; };
+  each_slab<winners>(stream, job, sums, threadIdx.x / 32 * 16, 0, column_of, Multiply<T>{sums});
 }
 
 template <class T>
