@@ -69,6 +69,8 @@ class TaskSplit:
     images: Path | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        object.__setattr__(self, "images", None if self.images is None else Path(self.images))
         object.__setattr__(self, "split", self.split or self.task.default_split)
         if self.split not in {*self.task.splits, *self.task.passage_splits}:
             raise InvalidInput(self._no_split("", self.task.splits))

@@ -108,6 +108,11 @@ def test_every_m2kr_subset_is_read_in_every_published_split(tmp_path: Path, name
                 assert load_image(question.query.image).size == (8, 8)
 
 
+def test_a_folder_may_be_a_string(tmp_path: Path) -> None:
+    of_path = TaskSplit(find_task("m2kr/okvqa"), tmp_path, "test", tmp_path / "images")
+    assert TaskSplit(find_task("m2kr/okvqa"), str(tmp_path), "test", str(tmp_path / "images")) == of_path  # type: ignore[arg-type]
+
+
 def test_pictures_are_looked_for_where_the_task_keeps_them(tmp_path: Path) -> None:
     source = TaskSplit(find_task("m2kr/iglue"), tmp_path)
     assert source.image_folder == tmp_path

@@ -36,6 +36,7 @@ from flmr.index.snapshot import Run, Snapshot
 from flmr.index.store import Storage, naming
 from flmr.progress import reporting
 
+OTHER_SUFFIXES = {".csv", ".tsv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".h5", ".arrow", ".feather", ".safetensors"}
 DTYPES = {"float16": "<f2", "float32": "<f4"}
 MAX_ROWS = 16_384  # decoded at once
 
@@ -53,10 +54,13 @@ def export_index(
     format: "parquet" is one file with the columns `id`, `vectors` (a list of lists of D) and, where the index has
     passages, `text`, `title`, `image` and `meta` (JSON), in row groups of a bounded size.  "npy" is a folder of
     `vectors.npy` (T, D), `offsets.npy` (N+1,) int64, `ids.json`, and `passages.parquet` where there are any.  Default:
-    Parquet if the path ends so, else npy.  dtype: "float16", as vectors are taken in, or "float32".
+    Parquet if the path ends so, else npy; endings of other kinds of file are refused.  dtype: "float16", as vectors are
+    taken in, or "float32".
     Deleted items are left out.  Raises AlreadyExists, StorageError; then nothing is left behind.
     """
     path = Path(path).absolute()
+    if format is None and path.suffix.lower() in OTHER_SUFFIXES:
+        raise InvalidInput(f"an index is exported as a .parquet file or a folder, not as {path.name}: choose either")
     format = format or (PARQUET if path.suffix in PARQUET_SUFFIXES else NPY)
     if format not in (PARQUET, NPY):
         raise InvalidInput(f"format {format!r} is not known; it is {PARQUET!r} or {NPY!r}")

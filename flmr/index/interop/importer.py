@@ -5,7 +5,7 @@ Knows which importer reads which folder, and where ids and passages come from.  
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,8 @@ def import_index(
     Raises NotAnIndex, CorruptIndex where the source is damaged, and what `Index.create` raises; then nothing is made.
     """
     foreign = source if isinstance(source, Foreign) else open_foreign(source, kind)
+    if isinstance(ids, Sized) and len(ids) != len(foreign):
+        raise InvalidInput(f"{len(ids):,} ids were given for {len(foreign):,} items: give one for each")
     if ids is None and foreign.ids is not None:
         ids = foreign.ids()
     if ids is None and passages is None:

@@ -138,6 +138,14 @@ def test_a_wrong_form_is_named(tmp_path: Path) -> None:
         export_index(tmp_path / "ix", tmp_path / "out", dtype="int8")
 
 
+@pytest.mark.parametrize("name", ["vectors.csv", "vectors.NPZ", "vectors.npy"])
+def test_a_name_of_another_kind_of_file_is_refused(index: Index, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"\.parquet file or a folder"):
+        export_index(index, tmp_path / name)
+    assert not (tmp_path / name).exists()
+    assert export_index(index, tmp_path / name, "npy").is_dir()  # where it is asked for by name
+
+
 def table_of(**columns: Any) -> Any:
     return lambda path: pq.write_table(pa.table(columns), path)
 

@@ -28,7 +28,7 @@ from index.interop.folders import (
 
 from flmr import Index, Passage, SearchParams
 from flmr.errors import CorruptIndex, FlmrError, InvalidInput, MissingExtra, NotAnIndex
-from flmr.index import import_index
+from flmr.index import export_index, import_index
 from flmr.index.interop import open_foreign, read_ids
 
 WRITERS: dict[str, Callable[..., Path]] = {"colbert": write_colbert, "fast-plaid": write_fast_plaid}
@@ -162,11 +162,18 @@ def test_ids_and_passages_can_be_given(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("x\ny y\nz\n", "utf-8")
     with import_index(folder, tmp_path / "two", ids=read_ids(tmp_path / "ids.txt")) as index:
         assert index.ids() == ["x", "y y", "z"]
-    with pytest.raises(InvalidInput, match="only 2 ids"):
-        import_index(folder, tmp_path / "three", ids=["x", "y"])
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(InvalidInput, match="not UTF-8"):
         read_ids(tmp_path / "latin.txt")
+
+
+@pytest.mark.parametrize("passages", [False, True])
+def test_too_few_ids_are_counted(tmp_path: Path, passages: bool) -> None:
+    given = [Passage(str(i)) for i in range(3)] if passages else None
+    with Index.create(tmp_path / "ix", [np.ones((2, 8))] * 3, passages=given) as index:
+        export_index(index, tmp_path / "npy")
+    with pytest.raises(InvalidInput, match="2 ids were given for 3 items"):
+        import_index(tmp_path / "npy", tmp_path / "out", ids=["a", "b"])
 
 
 def test_what_is_no_foreign_index_is_named(tmp_path: Path) -> None:
