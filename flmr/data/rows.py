@@ -137,7 +137,8 @@ def check_file(path: Path, read_from: str, suffixes: tuple[str, ...], *, also: t
     if suffix(path) not in (*suffixes, *also, *(".pq" if ".parquet" in suffixes else "",)):
         kind = {".csv": "CSV", ".tsv": "tab-separated", ".xlsx": "Excel", ".xml": "XML"}.get(suffix(path))
         what = f"is {kind}" if kind else f"has the unknown ending {suffix(path)!r}"
-        raise InvalidRecord(f"{str(path)!r} {what}; {read_from} {', '.join(suffixes)}: convert it first")
+        what, remedy = ("is a folder", "name a file in it") if path.is_dir() else (what, "convert it first")
+        raise InvalidRecord(f"{str(path)!r} {what}; {read_from} {', '.join(suffixes)}: {remedy}")
     check_readable(path)
 
 

@@ -222,12 +222,14 @@ def test_a_collection_between_tabs_has_ids_texts_and_perhaps_titles(tmp_path: Pa
         ("p", "has the unknown ending ''"),
         ("nothing.jsonl", "does not exist; check the path"),
         ("folder.jsonl", "is not a file; name the file itself"),
+        ("folder", r"is a folder; passages are read from .*: name a file in it"),
     ],
 )
 def test_another_file_is_refused_at_once(tmp_path: Path, name: str, said: str) -> None:
     if name.startswith("p"):
         (tmp_path / name).write_text("id,text\n")
-    (tmp_path / "folder.jsonl").mkdir()
+    for folder in ("folder.jsonl", "folder"):
+        (tmp_path / folder).mkdir()
     with pytest.raises(InvalidRecord, match=said):
         read_passages(tmp_path / name)
 
