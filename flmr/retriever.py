@@ -51,6 +51,8 @@ class Retriever:
     """An open index with its encoder; a context manager.  Made by `build` or `open`."""
 
     def __init__(self, index: Index, encoder: Encoder | None = None, *, pool_visual: int | None = None) -> None:
+        if not isinstance(index, Index):
+            raise InvalidInput(f"a Retriever takes an open Index, not {type(index).__name__}: use Retriever.open(path)")
         self.index = index
         self._encoder = encoder
         self._pool_visual = pool_visual  # of an encoder that is not loaded yet

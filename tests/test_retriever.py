@@ -27,7 +27,7 @@ from flmr.errors import (
     UnknownId,
     UnreadableImage,
 )
-from flmr.index import Index, SearchParams
+from flmr.index import Index, Searcher, SearchParams
 from flmr.model import load_encoder
 from flmr.records import MultiVectors, Passage, Query, Question
 from flmr.retriever import Retriever, build_from_recipe
@@ -105,6 +105,12 @@ def test_encoder_is_loaded_only_when_needed(built: Retriever, tmp_path: Path) ->
         opened.delete(["sky"])
         with pytest.raises(Exception, match="hash"):  # no checkpoint is called so
             opened.search("red")
+
+
+def test_a_path_is_opened_by_open(built: Retriever) -> None:
+    for made, words in ((Retriever, r"Retriever\.open\(path\)"), (Searcher, r"Index\.open\(path\)\.searcher\(\)")):
+        with pytest.raises(InvalidInput, match=words):
+            made(built.index.path)  # type: ignore[operator]
 
 
 WRONG: dict[str, tuple[Callable[[Retriever, Path, HashEncoder], object], str]] = {

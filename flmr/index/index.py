@@ -104,13 +104,14 @@ class Index:
         settings = Manifest(
             dim=0,
             nbits=_checked_nbits(nbits),
-            keep_vectors=bool(keep_vectors),
+            keep_vectors=_checked_flag("keep_vectors", keep_vectors),
             pool=_checked_pool(pool),
             seed=_checked_seed(seed),
             encoder=plain_json(encoder, "encoder"),
             recipe=plain_json(recipe, "recipe"),
         )
         memory_bytes, device = _checked_memory(memory_limit), checked_device(device)
+        overwrite, resume = _checked_flag("overwrite", overwrite), _checked_flag("resume", resume)
         storage = storage or Storage()
         folder = _absolute(path)
         if resume and not overwrite and holds_index(folder):
@@ -500,6 +501,12 @@ def _checked_pool(pool: int) -> int:
     if isinstance(pool, bool) or not isinstance(pool, int) or not 1 <= pool <= MAX_POOL:
         raise InvalidInput(f"pool must be a whole number from 1 (every row is kept) to {MAX_POOL}, not {pool!r}")
     return pool
+
+
+def _checked_flag(name: str, flag: Any) -> bool:
+    if not isinstance(flag, bool | np.bool_):  # "no" would count as yes, and replace an index
+        raise InvalidInput(f"{name} must be True or False, not {flag!r}")
+    return bool(flag)
 
 
 def _checked_seed(seed: Any) -> int:

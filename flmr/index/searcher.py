@@ -40,6 +40,8 @@ class Searcher:
     """Immutable and thread-safe: it answers from the commit that it was made of, whatever is written since."""
 
     def __init__(self, snapshot: Snapshot) -> None:
+        if not isinstance(snapshot, Snapshot):
+            raise InvalidInput("a Searcher is made by Index.open(path).searcher()")
         self._snapshot = snapshot
 
     def __len__(self) -> int:

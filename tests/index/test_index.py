@@ -558,6 +558,9 @@ def test_deleting_an_unknown_id_deletes_nothing(tmp_path: Path) -> None:
         {"memory_limit": 5},
         {"encoder": 3},
         {"recipe": {"x": {1}}},
+        {"overwrite": "no"},
+        {"keep_vectors": "false"},
+        {"resume": 1},
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_made(tmp_path: Path, wrong: dict[str, Any]) -> None:
