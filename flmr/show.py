@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -143,7 +144,8 @@ def show_measures(out: Console, measured: Sequence[Measured]) -> None:
         columns = ["", *(part for kind in kinds for part in (RECALLS[kind], *INTERVAL[kind], "chance"))]
         rows = [[f"@{k}", *(part for kind in kinds for part in _recall(report, f"{kind}@{k}"))] for k in ks]
         corpus = f"{report.num_queries:,} questions over {report.num_passages or 0:,} passages"
-        show_table(out, columns, rows, title=f"{one.name}: {corpus}")
+        blocks = [len(INTERVAL[kind]) + 2 for kind in kinds]
+        show_table(out, columns, rows, title=f"{one.name}: {corpus}", blocks=blocks)
         published = str(one.labels.get("published_measure", ""))
         facts = {"published with": f"{published}, here {_cell(values.get(published))}"} if published else {}
         facts |= {
@@ -207,17 +209,42 @@ def show_facts(out: Console, facts: Mapping[str, Any]) -> None:
 
 
 def show_table(
-    out: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", digits: int = 4
+    out: Console,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    title: str = "",
+    digits: int = 4,
+    blocks: Sequence[int] = (),
 ) -> None:
-    """A table whose first column is words and whose others are numbers."""
+    """A table whose first column is words and whose others are numbers.
+
+    What is too wide is shown in parts, each beside the words.  blocks: how many columns stay together, in their order.
+    """
     if title:
         out.print(Text(title, "bold"), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_cell(value, digits) for value in row))
-    out.print(table)
+    cells = [[_cell(value, digits) for value in row] for row in rows]
+    widths = [max(map(cell_len, column)) + 2 for column in zip(columns, *cells, strict=True)]
+    for part in _parts(widths, blocks or [1] * (len(columns) - 1), out.width):
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column(columns[0], no_wrap=True)
+        for number in part:
+            table.add_column(columns[number], justify="right", no_wrap=True)
+        for row in cells:
+            table.add_row(row[0], *(row[number] for number in part))
+        out.print(table)
+
+
+def _parts(widths: Sequence[int], blocks: Iterable[int], width: int) -> list[list[int]]:
+    """The numbers of the columns, in as many parts as they need to stand beside the first one, blocks undivided."""
+    parts: list[list[int]] = [[]]
+    start = 1
+    for size in blocks:
+        block = [*range(start, start + size)]
+        start += size
+        if parts[-1] and sum(widths[number] for number in (0, *parts[-1], *block)) - 2 > width:
+            parts.append([])
+        parts[-1] += block
+    return parts
 
 
 def _cell(value: Any, digits: int = 4) -> str:

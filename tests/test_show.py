@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from flmr.records import Hit, Passage, Query
-from flmr.show import show_hits, show_query, show_run
+from flmr.show import show_hits, show_query, show_run, show_table
 
 
 @pytest.fixture
@@ -49,3 +49,18 @@ def test_what_would_command_the_terminal_is_not_printed(out: Console) -> None:
     show_run(out, {evil: [(evil, 1.0)]}, None)
     assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 for c in printed(out))
     assert printed(out).count("[bold]kept[/bold]") == 6
+
+
+def test_a_table_too_wide_for_the_terminal_is_shown_in_parts_and_loses_no_figure(out: Console) -> None:
+    columns = ["", *(f"measure {n}" for n in range(9))]
+    rows = [[f"@{k}", *(k + n / 10 for n in range(9))] for k in (5, 10)]
+    show_table(out, columns, rows, blocks=[3, 3, 3])
+    lines = [line.split() for line in printed(out).splitlines()]
+    assert all(cell_len(line) <= out.width for line in printed(out).splitlines())
+    assert [line[0] for line in lines] == ["measure", "@5", "@10"] * 3
+    assert [line[1:] for line in lines if line[0] == "@5"] == [
+        [f"{5 + n / 10:.4f}" for n in range(first, first + 3)] for first in (0, 3, 6)
+    ]
+    wide = Console(file=io.StringIO(), width=200)
+    show_table(wide, columns, rows, blocks=[3, 3, 3])
+    assert len(printed(wide).splitlines()) == 3
