@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypeVar, overload
 
@@ -221,6 +222,9 @@ class Region:
     bottom: float
 
     def __post_init__(self) -> None:
+        sides = (self.left, self.top, self.right, self.bottom)
+        if not all(isinstance(side, Real) for side in sides):
+            raise InvalidInput(f"the sides of a region must be numbers, not {sides}")
         if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
             raise InvalidInput(f"a region must satisfy 0 <= left < right <= 1 and 0 <= top < bottom <= 1, not {self}")
 

@@ -23,6 +23,7 @@ from flmr.records import Hit, Query
 RECALLS = {"strict_recall": "strict recall", "pseudo_recall": "pseudo recall", "set_recall": "set recall"}
 INTERVAL = {"strict_recall": ("95%",), "pseudo_recall": ("95%",), "set_recall": ()}  # set recall is no rate
 CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
+EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
 LOG_WIDTH = 120  # outside a terminal rich would assume 80 columns and fold tables
 
 
@@ -204,7 +205,7 @@ def show_facts(out: Console, facts: Mapping[str, Any]) -> None:
     """A name and its value a line; what is empty is left out."""
     width = max((len(name) for name in facts), default=0) + 2
     for name, value in facts.items():
-        if value not in (None, "", [], {}, ()):
+        if value not in EMPTY:
             out.print(Text.assemble((f"{name.replace('_', ' '):<{width}}", "dim"), _cell(value)), soft_wrap=True)
 
 
@@ -255,7 +256,7 @@ def _cell(value: Any, digits: int = 4) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:,.1f}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items() if item not in EMPTY)
     if isinstance(value, list | tuple):
         return ", ".join(map(_cell, value))
     return str(value)

@@ -96,5 +96,8 @@ def test_query_needs_text_or_image() -> None:
 
 
 def test_region_must_lie_within_the_image() -> None:
+    with pytest.raises(InvalidInput, match="must be numbers"):
+        Region("0", 0, 1, 1)  # type: ignore[arg-type]
+    assert Region(np.float32(0), 0, np.int64(1), 1).inside(Region(0, 0, 0.5, 0.5)) == Region(0, 0, 0.5, 0.5)
     with pytest.raises(InvalidInput, match="region"):
         Region(0.5, 0.0, 0.4, 1.0)

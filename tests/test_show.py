@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from flmr.records import Hit, Passage, Query
-from flmr.show import show_hits, show_query, show_run, show_table
+from flmr.show import show_facts, show_hits, show_query, show_run, show_table
 
 
 @pytest.fixture
@@ -64,3 +64,8 @@ def test_a_table_too_wide_for_the_terminal_is_shown_in_parts_and_loses_no_figure
     wide = Console(file=io.StringIO(), width=200)
     show_table(wide, columns, rows, blocks=[3, 3, 3])
     assert len(printed(wide).splitlines()) == 3
+
+
+def test_facts_leave_out_what_is_empty(out: Console) -> None:
+    show_facts(out, {"recipe": {"task": "", "pool": 1, "evaluate": {}, "exact": False}, "encoder": None, "items": 0})
+    assert printed(out).splitlines() == ["recipe   pool 1, exact no", "items    0"]
