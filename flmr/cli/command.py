@@ -17,6 +17,7 @@ from flmr.cli.demo import demo, sample
 from flmr.cli.evaluate import evaluate
 from flmr.cli.exchange import export, import_
 from flmr.cli.index import add, calibrate, delete, index, info, merge, verify
+from flmr.cli.options import flag
 from flmr.cli.result import ReaderGone
 from flmr.cli.search import explain, fuse, search
 from flmr.cli.train import train
@@ -51,11 +52,9 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="print the version", is_eager=True, callback=_print_version)
+        bool, flag("--version", help="print the version", is_eager=True, callback=_print_version)
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="show the traceback of an error (or set FLMR_DEBUG=1)")
-    ] = False,
+    debug: Annotated[bool, flag("--debug", help="show the traceback of an error (or set FLMR_DEBUG=1)")] = False,
 ) -> None:
     if debug:
         os.environ["FLMR_DEBUG"] = "1"

@@ -24,6 +24,7 @@ from flmr.cli.options import (
     Strict,
     TaskName,
     Weight,
+    flag,
     hybrid_settings,
     open_retriever,
     search_params,
@@ -55,14 +56,12 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option(metavar="META_KEY", help="report per value of this key of the questions")
     ] = None,
-    drop_image: Annotated[bool, typer.Option("--drop-image", help="control: ask without the pictures")] = False,
-    drop_text: Annotated[bool, typer.Option("--drop-text", help="control: ask without the words")] = False,
+    drop_image: Annotated[bool, flag("--drop-image", help="control: ask without the pictures")] = False,
+    drop_text: Annotated[bool, flag("--drop-text", help="control: ask without the words")] = False,
     drop_instruction: Annotated[
-        bool, typer.Option("--drop-instruction", help="ask without the questions' instructions")
+        bool, flag("--drop-instruction", help="ask without the questions' instructions")
     ] = False,
-    against_exact: Annotated[
-        bool, typer.Option("--against-exact", help="recall of the search against --exact")
-    ] = False,
+    against_exact: Annotated[bool, flag("--against-exact", help="recall of the search against --exact")] = False,
     run: Annotated[Path | None, typer.Option(metavar="OUT.trec", help="write the results as a TREC run")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RESULTS.json", help="write the measures")] = None,
     encoder: EncoderName = None,

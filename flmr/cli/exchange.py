@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flmr.cli.options import AsJson, IndexPath
+from flmr.cli.options import AsJson, IndexPath, flag
 from flmr.cli.result import done
 
 
@@ -28,8 +28,8 @@ def import_(
     passages: Annotated[
         Path | None, typer.Option(metavar="FILE", help="their passages in order: JSONL, Parquet or a collection.tsv")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted import")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an index that is there")] = False,
+    resume: Annotated[bool, flag("--resume", help="go on with an interrupted import")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="replace an index that is there")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take over an index of colbert-ai, fast-plaid or PyLate."""

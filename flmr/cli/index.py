@@ -22,6 +22,7 @@ from flmr.cli.options import (
     StoreDevice,
     Strict,
     TaskName,
+    flag,
     open_retriever,
 )
 from flmr.cli.result import done
@@ -50,11 +51,9 @@ def index(
     batch_size: Annotated[int | None, typer.Option(min=1, help="passages encoded at once; default 128")] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
     device: StoreDevice = "cpu",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="go on with an interrupted build; a finished one stays")
-    ] = False,
+    resume: Annotated[bool, flag("--resume", help="go on with an interrupted build; a finished one stays")] = False,
     strict: Strict = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an index that is there")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", help="replace an index that is there")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Encode passages and build an index of them."""
@@ -96,7 +95,7 @@ def index(
 def add(
     path: IndexPath,
     passages: Annotated[Path, typer.Argument(metavar="PASSAGES", help="a JSONL or Parquet file")],
-    update: Annotated[bool, typer.Option("--update", help="replace the passages of the same ids")] = False,
+    update: Annotated[bool, flag("--update", help="replace the passages of the same ids")] = False,
     encoder: EncoderName = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="where relative image paths start")] = None,
     device: StoreDevice = "cpu",

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from flmr.records import Query
     from flmr.retriever import Retriever
 
+
+def flag(name: str, help: str, **more: Any) -> Any:
+    """An option that is given or not.  Without a metavar newer typers name its type, as if a value had to follow."""
+    return typer.Option(name, help=help, metavar="", **more)
+
+
 IndexPath = Annotated[Path, typer.Argument(metavar="DIR", help="the folder of an index")]
 Text = Annotated[str, typer.Option(help="the question")]
 Image = Annotated[Path | None, typer.Option(metavar="PATH", help="the picture it is about")]
@@ -48,7 +54,7 @@ TaskName = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="a published task: m2kr/okvqa, infoseek, wit, ...")
 ]
 Split = Annotated[str | None, typer.Option(metavar="SPLIT", help="of the task: train, valid or test")]
-Exact = Annotated[bool, typer.Option("--exact", help="score every passage instead of the likely ones")]
+Exact = Annotated[bool, flag("--exact", help="score every passage instead of the likely ones")]
 ScanDevice = Annotated[
     str, typer.Option("--device", metavar="cpu|cuda", help="of --exact: a CUDA device scores vectors that are kept")
 ]
@@ -63,10 +69,10 @@ FeedbackFrom = Annotated[
     int, typer.Option("--feedback", min=0, metavar="N", help="of --hybrid: ask again with rows of the best N passages")
 ]
 Refine = Annotated[
-    bool, typer.Option("--refine", help="of --hybrid: ask again with rows that agree more with the words' scores")
+    bool, flag("--refine", help="of --hybrid: ask again with rows that agree more with the words' scores")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="stop at the first bad line or unreadable image")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
+Strict = Annotated[bool, flag("--strict", help="stop at the first bad line or unreadable image")]
+AsJson = Annotated[bool, flag("--json", help="print one JSON document on stdout and nothing else")]
 
 
 def open_retriever(path: Path, encoder: str | None, pool_visual: int | None = None, device: str = "cpu") -> Retriever:

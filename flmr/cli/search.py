@@ -28,6 +28,7 @@ from flmr.cli.options import (
     Text,
     Weight,
     Where,
+    flag,
     hybrid_settings,
     json_object,
     one_query,
@@ -125,7 +126,7 @@ def fuse(
     weights: Annotated[str | None, typer.Option(metavar="W,W,...", help="one a run; equal ones by default")] = None,
     scale: Annotated[str, typer.Option(help="of weighted scores: minmax or z")] = "minmax",
     k: Annotated[int | None, typer.Option("-k", min=1, help="keep the best k of each question; default all")] = None,
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="a run may have no hit for some questions")] = False,
+    missing_ok: Annotated[bool, flag("--missing-ok", help="a run may have no hit for some questions")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make one TREC run of several, whatever systems wrote them."""

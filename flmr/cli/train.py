@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from flmr.cli.options import AsJson
+from flmr.cli.options import AsJson, flag
 from flmr.cli.result import done
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="what to train, on what")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="the folder of the run")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on after a stop")] = False,
+    resume: Annotated[bool, flag("--resume", help="go on after a stop")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a retriever and write its checkpoint."""

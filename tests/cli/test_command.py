@@ -72,6 +72,14 @@ def test_help_is_instant_and_names_every_verb() -> None:
     assert heavy.stdout.strip() == "[]", f"flmr.cli imports {heavy.stdout} at the top"
 
 
+def test_help_shows_no_value_after_an_option_that_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("index", "search", "evaluate"):
+        assert flmr(verb, "--help") == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if "--help" not in line]
+        assert any("--json" in line for line in lines)
+        assert not any("bool" in line.lower() for line in lines)
+
+
 def test_closed_pipe_is_quiet(kb: Path) -> None:
     command = f"{sys.executable} -m flmr info {kb / 'index'} --json | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
