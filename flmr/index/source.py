@@ -7,7 +7,7 @@ Shapes: n rows of one item, R rows of a batch, D dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,9 @@ def _refuse_wrong_kinds(vectors: Any, ids: Any, passages: Any) -> None:
         raise InvalidInput(
             f"vectors are one array of shape {shape}; give MultiVectors or a list of (n, D) arrays, one an item"
         )
-    if not isinstance(vectors, Iterable):
+    if isinstance(vectors, Mapping):
+        raise InvalidInput("vectors are a mapping; give its values, and its keys as ids=")
+    if isinstance(vectors, str | bytes) or not isinstance(vectors, Iterable):
         raise InvalidInput(
             f"vectors must be MultiVectors or an iterable of (n, D) arrays, not {type(vectors).__name__}"
         )

@@ -34,6 +34,7 @@ _REMEDIES = {
     errno.EIO: "the device reports an input/output error: check the disk, then run verify",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) or merge the index",
     errno.ENOENT: "it does not exist: was the folder removed?",
+    errno.EEXIST: "something else has that name, such as a link to nowhere: remove it or choose another path",
     errno.ENOTDIR: "a part of the path is not a folder: choose another path",
     errno.ENAMETOOLONG: "a name in it is too long: choose a shorter one",
     errno.ELOOP: "it is a link, and an index holds none: copy the index with what its links name (cp -rL)",

@@ -9,7 +9,7 @@ Source: Khattab and Zaharia, "ColBERT", SIGIR 2020 (the sum of maxima).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,8 @@ def maxsim(
     against the others.  Raises InvalidInput on wrong types or shapes, NativeError where the library or the device is
     missing.
     """
+    if device not in get_args(Device):
+        raise InvalidInput(f"device must be 'cpu' or 'cuda', not {device!r}")
     if isinstance(queries, MultiVectors) and isinstance(documents, MultiVectors):
         if any(of is not None for of in (query_mask, document_mask, query_scales, document_scales)):
             raise InvalidInput("multi-vectors take no masks and no scales: their items hold only the rows that count")
@@ -93,6 +95,8 @@ def maxsim(
         raise InvalidInput(f"maxsim takes two MultiVectors or two torch tensors, not {kinds}")
     if precision != "float32":
         raise InvalidInput("tensors are multiplied in float32 or their own wider type; leave precision out")
+    if device == "cuda" and not queries.is_cuda:
+        raise InvalidInput(f"tensors are multiplied where they lie, on {queries.device}; move them with .cuda()")
     from flmr.ops.maxsim_torch import maxsim_tensors
 
     queries, query_mask, query_scales = _batched("queries", queries, query_mask, query_scales)

@@ -22,6 +22,7 @@ from flmr.errors import (
     InvalidInput,
     NativeError,
     NotAnIndex,
+    StorageError,
     UnknownId,
 )
 
@@ -403,6 +404,21 @@ def test_an_index_and_its_searcher_say_what_they_are_and_are_not_copied_to_other
             pickle.dumps(one)
     ix.close()
     assert repr(ix) == f"<Index {tmp_path / 'ix'}: closed>"
+
+
+def test_a_link_to_nowhere_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "ix").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StorageError, match="a link to nowhere: remove it"):
+        Index.create(tmp_path / "ix", ITEMS)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_mapping_and_words_are_no_vectors(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="give its values, and its keys as ids="):
+        Index.create(tmp_path / "ix", dict(zip(IDS, ITEMS, strict=True)))
+    with pytest.raises(InvalidInput, match=r"an iterable of \(n, D\) arrays, not str"):
+        Index.create(tmp_path / "ix", "vectors.npy")
+    assert not (tmp_path / "ix").exists()
 
 
 def test_a_newer_format_is_named(tmp_path: Path) -> None:

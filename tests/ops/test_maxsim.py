@@ -183,6 +183,8 @@ def test_wrong_inputs_are_named() -> None:
         maxsim(items, items, precision="float16")
     with pytest.raises(InvalidInput, match="CUDA kernel multiplies in float32"):
         maxsim(items, items, precision="bfloat16", device="cuda")
+    with pytest.raises(InvalidInput, match="device must be 'cpu' or 'cuda', not 'gpu'"):
+        maxsim(items, items, device="gpu")  # type: ignore[call-overload]
 
 
 def test_cuda_equals_the_reference_or_says_that_there_is_none() -> None:

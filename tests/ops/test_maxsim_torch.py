@@ -327,6 +327,8 @@ def test_wrong_tensors_are_named() -> None:
         maxsim(queries.long(), documents)
     with pytest.raises(InvalidInput, match="precision"):
         maxsim(queries, documents, precision="bfloat16")
+    with pytest.raises(InvalidInput, match=r"where they lie, on cpu; move them with \.cuda\(\)"):
+        maxsim(queries, documents, device="cuda")
     with pytest.raises(InvalidInput, match=r"\(B, n, Ld, D\)"):
         maxsim_pairs(queries, documents)
 
