@@ -21,6 +21,7 @@ from torch import Tensor
 
 from flmr.errors import CheckpointError, InvalidInput, MissingExtra
 from flmr.images import load_image
+from flmr.model.encoder import find_device
 from flmr.model.hub import checkpoint_folder
 from flmr.records import Answer, Hit, Query
 
@@ -214,6 +215,7 @@ def load_reader(
     adapters on a model whose own weights then rest.  settings: fields of ReaderSettings that differ from those kept in
     the folder.  Raises NotAvailable, CheckpointError, InvalidInput, MissingExtra (LoRA without peft).
     """
+    place = find_device(device)  # said before anything is read
     folder = checkpoint_folder(name_or_path, files=READER_FILES)
     kept = json.loads((folder / SETTINGS).read_text(encoding="utf-8")) if (folder / SETTINGS).exists() else {}
     asked = replace(ReaderSettings(**kept), **settings)
@@ -230,8 +232,7 @@ def load_reader(
         model = _peft().PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     elif lora is not None:
         model = _with_lora(model, lora)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return TransformersReader(model.to(device, dtype), processor, asked, name=str(name_or_path))
+    return TransformersReader(model.to(place, dtype), processor, asked, name=str(name_or_path))
 
 
 def _load_model(folder: Path) -> Any:

@@ -29,19 +29,21 @@ class Waiting:
         self._device = device
         self._firsts: list[int] = []  # the number of the first row of each block
         self._blocks: list[Tensor] = []
+        self._bytes = 0
 
     def hold(self, first: int, rows_TD: Tensor) -> None:
         """Keep rows `first`, `first` + 1, ... of the file, which come after those that are kept, if there is room."""
-        held = sum(block.nbytes for block in self._blocks)
-        room = SHARE * (held + cuda.free_bytes(self._device))
-        if rows_TD.device == self._device and held + rows_TD.nbytes <= room:
+        room = SHARE * (self._bytes + cuda.free_bytes(self._device))
+        if rows_TD.device == self._device and self._bytes + rows_TD.nbytes <= room:
             self._firsts.append(first)
             self._blocks.append(rows_TD)
+            self._bytes += rows_TD.nbytes
 
     def cut(self, count: int) -> None:
         """Forget the rows from number `count` on, which begin a block."""
         while self._firsts and self._firsts[-1] >= count:
-            del self._firsts[-1], self._blocks[-1]
+            self._firsts.pop()
+            self._bytes -= self._blocks.pop().nbytes
 
     def rows(self, numbers_R: Array, read: Callable[[Array], Array]) -> Tensor:
         """The rows of these numbers, int64 and rising, on the device: (R, D).

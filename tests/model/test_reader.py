@@ -107,6 +107,8 @@ def test_lora_moves_adapters_only_and_is_kept_apart_from_the_model(folder: Path,
 def test_wrong_readers_end_in_one_clear_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotAvailable, match="no folder"):
         load_reader(tmp_path / "absent")
+    with pytest.raises(InvalidInput, match="device 'gpu' is not known"):
+        load_reader(folder, device="gpu")
     bare = tmp_path / "bare"
     bare.mkdir()
     for path in folder.iterdir():
